@@ -1,0 +1,70 @@
+"""D-PSGD: decentralized parallel stochastic gradient descent.
+
+Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017, Algorithm 1; the order of
+the default is that of the communication study (Dresevic, EPFL 2022, section 3.2.1). With the mixing matrix W, the
+nodes' models as the rows of X and the local training step G:
+
+    order = "train-then-mix"   X <- W (X - lr G(X))       the communication study
+    order = "mix-and-add"      X <- W X - lr G(X)         Lian et al.: the gradient is taken at the unmixed model
+
+Departure: G may be several local steps or epochs of any optimizer. In the second order the unmixed model travels while
+the node trains, and what training changed is added after mixing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from decentralized import exchange
+from decentralized.algorithms.settings import AlgorithmSettings
+from decentralized.interfaces import Context
+from decentralized.types import Mixed, RoundReport
+
+if TYPE_CHECKING:
+    from decentralized.types import Vector
+
+
+class DPSGD:
+    """Train, exchange with all neighbors, mix."""
+
+    class Config(AlgorithmSettings):
+        order: Literal["train-then-mix", "mix-and-add"] = "train-then-mix"
+        """Mix the trained models, or add what training changed to the mix of the untrained ones (Lian et al.)."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def rounds(self, context: Context) -> Iterator[RoundReport]:
+        for round in range(1, self._config.rounds + 1):
+            yield self._round(round, context)
+
+    def _round(self, round: int, context: Context) -> RoundReport:
+        neighbors = context.topology.neighbors(round)
+        learner, channel = context.learner, context.channel
+        start_P = learner.vector().clone()
+        before_training = self._config.order == "mix-and-add"
+        if before_training:
+            exchange.send(context, start_P, neighbors, round)
+        began = time.monotonic()
+        metrics = learner.fit(round, channel.progress)
+        fit_s = time.monotonic() - began
+        own_P = learner.vector()
+        if not before_training:
+            exchange.send(context, own_P, neighbors, round)
+        began, waited_s = time.monotonic(), channel.waited_s
+        shared_P = start_P if before_training else own_P
+        received = exchange.receive(context, shared_P, neighbors, round)
+        mixed = context.mixer.mix(start_P, shared_P, received, neighbors, context)
+        if before_training:
+            mixed = Mixed(mixed.vector_P + (own_P - start_P), mixed.weights)
+        self._load(context, shared_P, mixed)
+        context.topology.observe(round, mixed, context)
+        wait_s = channel.waited_s - waited_s
+        mix_s = time.monotonic() - began - wait_s
+        return RoundReport(round, metrics, fit_s, wait_s, mix_s, mixed.weights)
+
+    def _load(self, context: Context, shared_P: Vector, mixed: Mixed) -> None:
+        context.sharing.commit(shared_P, mixed.vector_P)
+        context.learner.load(mixed.vector_P)

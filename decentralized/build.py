@@ -1,0 +1,117 @@
+"""The only name-to-class tables, and the way from settings to running parts.
+
+A new component is one new file and one line here. Entries are import paths, so that reading settings imports only the
+files of the components that a configuration names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pydantic import ConfigDict
+
+from decentralized.config import nearest
+from decentralized.settings import Component
+
+TABLES: dict[str, dict[str, str]] = {
+    "topology": {
+        "ring": "decentralized.topologies.named:Ring",
+        "line": "decentralized.topologies.named:Line",
+        "star": "decentralized.topologies.named:Star",
+        "full": "decentralized.topologies.named:Full",
+        "grid": "decentralized.topologies.named:Grid",
+        "torus": "decentralized.topologies.named:Torus",
+        "hypercube": "decentralized.topologies.named:Hypercube",
+        "exponential": "decentralized.topologies.named:Exponential",
+        "isolated": "decentralized.topologies.named:Isolated",
+        "random-regular": "decentralized.topologies.random_graphs:RandomRegular",
+        "erdos-renyi": "decentralized.topologies.random_graphs:ErdosRenyi",
+        "small-world": "decentralized.topologies.random_graphs:SmallWorld",
+        "edge-list": "decentralized.topologies.from_file:EdgeList",
+        "adjacency": "decentralized.topologies.from_file:Adjacency",
+    },
+    "data": {
+        "digits": "decentralized.data.digits:Digits",
+        "mnist": "decentralized.data.mnist:Mnist",
+        "cifar10": "decentralized.data.cifar10:Cifar10",
+        "movielens": "decentralized.data.movielens:MovieLens",
+        "femnist": "decentralized.data.femnist:Femnist",
+        "celeba": "decentralized.data.celeba:CelebA",
+        "shakespeare": "decentralized.data.shakespeare:Shakespeare",
+    },
+    "partition": {
+        "iid": "decentralized.data.partition:Iid",
+        "by-user": "decentralized.data.partition:ByUser",
+        "shards": "decentralized.data.partition:Shards",
+        "dirichlet": "decentralized.data.partition:Dirichlet",
+        "by-class": "decentralized.data.partition:ByClass",
+    },
+    "model": {
+        "mlp": "decentralized.models.mlp:Mlp",
+        "lenet": "decentralized.models.lenet:LeNet",
+        "femnist-cnn": "decentralized.models.femnist_cnn:FemnistCnn",
+        "celeba-cnn": "decentralized.models.celeba_cnn:CelebaCnn",
+        "fedavg-cnn": "decentralized.models.fedavg_cnn:FedAvgCnn",
+        "char-lstm": "decentralized.models.char_lstm:CharLstm",
+        "matrix-factorization": "decentralized.models.matrix_factorization:MatrixFactorization",
+        "resnet18": "decentralized.models.resnet18:ResNet18",
+    },
+    "learner": {"sgd": "decentralized.learners.sgd:SGD"},
+    "algorithm": {
+        "dpsgd": "decentralized.algorithms.dpsgd:DPSGD",
+        "local": "decentralized.algorithms.local:Local",
+    },
+    "sharing": {"full": "decentralized.sharing.full:Full"},
+    "mixing": {
+        "metropolis-hastings": "decentralized.mixing.metropolis_hastings:MetropolisHastings",
+        "uniform": "decentralized.mixing.uniform:Uniform",
+    },
+}
+
+
+class AnySettings(Component):
+    """Settings of a class that a user wrote without a `Config`: whatever the table says."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class BuiltIn:
+    """The catalog of the tables above and of "package.module:Class" names.
+
+    With `import_others` False, classes that users wrote are not imported (they are likely to import torch); their
+    settings are then checked only later, where the nodes are made.
+    """
+
+    def __init__(self, import_others: bool = True) -> None:
+        self._import_others = import_others
+
+    def settings_of(self, family: str, name: str) -> type[Component]:
+        """Raises LookupError with the nearest known name."""
+        if ":" in name and not self._import_others:
+            return AnySettings
+        settings = getattr(find(family, name), "Config", AnySettings)
+        if not issubclass(settings, Component):
+            raise LookupError(f"{name}: its Config should be a decentralized.settings.Component")
+        return settings
+
+
+def find(family: str, name: str) -> Any:
+    """The class of a component; raises LookupError with the nearest known name."""
+    path = name if ":" in name else TABLES[family].get(name)
+    if path is None:
+        raise LookupError(f"unknown {family} '{name}'{nearest(name, list(TABLES[family]))}")
+    module_name, _, class_name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"{family} '{name}' cannot be imported: {error}") from None
+
+
+def create(family: str, settings: Component, *parts: Any) -> Any:
+    """The component itself: its class called with its settings and the run-time `parts`."""
+    return find(family, settings.name)(settings, *parts)

@@ -1,0 +1,123 @@
+"""From a data set and its settings to the samples of each node: training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from decentralized.data.dataset import DataSet, DataSettings, NodeParts, Partition, Samples
+from decentralized.data.partition import ByUser
+from decentralized.errors import DataError, TooFewSamples
+from decentralized.seeding import numpy_generator
+
+
+def divide(data: DataSet, settings: DataSettings, partition: Partition, nodes: int, seed: int) -> list[NodeParts]:
+    """The samples of each node; the same seed gives the same parts on every machine.
+
+    Training parts are disjoint. The test part is the whole one for everybody (one array, shared), or with
+    `test = "local"` the node's own share: see `local_tests`. Raises TooFewSamples where a node has no training sample,
+    no validation sample although `validation` is above 0, or no test sample.
+    """
+    shares = _training_shares(data.train, settings, partition, nodes, seed)
+    if settings.test == "global":
+        tests = [np.arange(len(data.test))] * nodes
+    else:
+        tests = local_tests(data, shares, by_user=isinstance(partition, ByUser), seed=seed)
+    parts = []
+    for node, (share, test) in enumerate(zip(shares, tests, strict=True)):
+        train, validation = _hold_out(share, settings.validation, node, seed)
+        parts.append(NodeParts(train, validation, test))
+    return parts
+
+
+def _training_shares(
+    train: Samples, settings: DataSettings, partition: Partition, nodes: int, seed: int
+) -> list[np.ndarray]:
+    """The indices that each node may train or validate on."""
+    generator = numpy_generator(seed, "data/partition")
+    if settings.samples is None:
+        return _checked(partition.assign(train, nodes, generator), train, nodes)
+    if settings.samples > len(train):
+        raise DataError(
+            f"[data] samples = {settings.samples}, and the data set has {len(train)} training samples",
+            "Lower [data] samples, or leave it out to use all.",
+        )
+    chosen = numpy_generator(seed, "data/samples").choice(len(train), settings.samples, replace=False)
+    chosen.sort()
+    users = None if train.users is None else train.users[chosen]
+    some = Samples(train.inputs[chosen], train.targets[chosen], users)
+    return [chosen[share] for share in _checked(partition.assign(some, nodes, generator), some, nodes)]
+
+
+def _checked(shares: Sequence[np.ndarray], samples: Samples, nodes: int) -> list[np.ndarray]:
+    """The shares, where they keep what a partition promises: users may bring partitions of their own."""
+    if len(shares) != nodes:
+        raise DataError(f"the partition made {len(shares)} parts for {nodes} nodes")
+    for node, share in enumerate(shares):
+        if len(share) == 0:
+            raise TooFewSamples(f"node {node} gets no samples: {len(samples)} training samples for {nodes} nodes")
+    together = np.concatenate(shares)
+    if together.min() < 0 or together.max() >= len(samples) or len(np.unique(together)) != len(together):
+        raise DataError("the partition gave a sample to two nodes, or one that does not exist")
+    return list(shares)
+
+
+def _hold_out(share: np.ndarray, fraction: float, node: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation indices, both sorted. With a fraction above 0 both hold at least one sample."""
+    if fraction == 0:
+        return share, share[:0]
+    if len(share) < 2:
+        raise TooFewSamples(f"node {node} has one sample, which cannot be both for training and for validation")
+    held = min(max(1, round(fraction * len(share))), len(share) - 1)
+    shuffled = numpy_generator(seed, "data/validation", node).permutation(share)
+    return np.sort(shuffled[held:]), np.sort(shuffled[:held])
+
+
+def _groups(data: DataSet, by_user: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What the train and the test samples are grouped by: users or classes."""
+    train, test = data.train, data.test
+    if (by_user or data.task == "rating") and train.users is not None and test.users is not None:
+        return train.users, test.users
+    return train.targets, test.targets
+
+
+def local_tests(data: DataSet, shares: Sequence[np.ndarray], by_user: bool, seed: int) -> list[np.ndarray]:
+    """For each node the sorted indices of its own test samples; disjoint.
+
+    Test samples are grouped by class, for ratings and for a partition by user (`by_user`) by user, and each group is
+    divided over the nodes in proportion to the training samples of that group which they hold. So a node is tested on
+    the mixture it trains on, and where a user is on one node, all of the user's test samples are there. A group of
+    which nobody holds a training sample is in no node's own part.
+    """
+    train_groups, test_groups = _groups(data, by_user)
+    names, train_groups = np.unique(train_groups, return_inverse=True)
+    held_GN = np.stack([np.bincount(train_groups[share], minlength=len(names)) for share in shares], axis=1)
+    generator = numpy_generator(seed, "data/test")
+    received_N = np.zeros(len(shares), dtype=np.int64)
+    owners = np.full(len(test_groups), -1)
+    for name, held_N in zip(names, held_GN, strict=True):
+        members = generator.permutation(np.flatnonzero(test_groups == name))
+        counts_N = apportion(len(members), held_N, received_N)
+        owners[members[: counts_N.sum()]] = np.repeat(np.arange(len(shares)), counts_N)
+        received_N += counts_N
+    if not received_N.all():
+        raise TooFewSamples(
+            f"node {np.argmin(received_N)} gets no test samples of its own: {len(data.test)} over {len(shares)} nodes",
+            'Use test = "global" in [data], fewer nodes, or a partition that gives each node more samples.',
+        )
+    return [np.flatnonzero(owners == node) for node in range(len(shares))]
+
+
+def apportion(total: int, weights_N: np.ndarray, received_N: np.ndarray) -> np.ndarray:
+    """`total` whole things divided in proportion to int weights by the largest remainder (Hamilton's method), (nodes,).
+
+    Equal remainders go to who has `received` least so far. All weights zero: nobody gets anything.
+    """
+    weight = weights_N.sum()
+    if weight == 0:
+        return np.zeros_like(weights_N)
+    quotas_N, remainders_N = np.divmod(total * weights_N, weight)
+    first = np.lexsort((received_N, -remainders_N))
+    quotas_N[first[: total - quotas_N.sum()]] += 1
+    return np.asarray(quotas_N)

@@ -1,0 +1,142 @@
+"""The protocols between the parts, and the Context that an algorithm is given.
+
+Shapes: `_P` marks a flat float32 vector of all P parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from decentralized.types import Buffer, Facts, Graph, Message, Mixed, Neighbors, NodeId, Payload, Received, RoundReport
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from decentralized.types import Vector
+
+
+class Transport(Protocol):
+    """Moves whole messages (a few frames each) to and from peers."""
+
+    def freeze(self, buffer: Buffer) -> Buffer:
+        """A copy that never changes and can be sent to many peers at the cost of one."""
+
+    def send(self, to: NodeId, frames: Sequence[Buffer]) -> None:
+        """Queues; never blocks. What a broken connection loses is lost: the channel sends it again."""
+
+    def poll(self, timeout_s: float) -> Sequence[tuple[NodeId, Sequence[Buffer]]]:
+        """Progresses sends and receives; waits up to `timeout_s` seconds for something to arrive."""
+
+    def close(self) -> None:
+        """Frees sockets and threads; what was not delivered is dropped."""
+
+
+class MessageChannel(Protocol):
+    """Messages matched by (kind, round, step, sender); `channel.Channel` is the one implementation."""
+
+    waited_s: float
+
+    def send(self, to: NodeId, message: Message) -> None: ...
+
+    def broadcast(self, peers: Sequence[NodeId], message: Message) -> None: ...
+
+    def collect(
+        self, kind: str, round: int, senders: Sequence[NodeId], step: int = 0
+    ) -> Iterator[tuple[NodeId, Message]]: ...
+
+    def next(self, kind: str) -> Message: ...
+
+    def poll(self, kind: str) -> list[Message]: ...
+
+    def progress(self) -> None: ...
+
+
+class Learner(Protocol):
+    """One node's model and data. It need not use gradients."""
+
+    def fit(self, round: int, progress: Callable[[], None]) -> Mapping[str, float]:
+        """Train locally for one round; calls `progress` for each batch. Returns metrics, `train_loss` among them."""
+
+    def vector(self) -> Vector:
+        """All parameters, as a view: it changes when the model does."""
+
+    def load(self, vector_P: Vector) -> None:
+        """Copy these parameters into the model."""
+
+    def evaluate(self, split: str, progress: Callable[[], None]) -> Mapping[str, float]:
+        """Metrics on "train", "validation" or "test", without prefix; empty without samples. Changes nothing."""
+
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The model's arrays by name, as they go into model.safetensors."""
+
+    def schema(self) -> str:
+        """A short hash, equal exactly when two learners can exchange their vectors."""
+
+
+class Sharing(Protocol):
+    """What goes out, and what it means when it comes in."""
+
+    def pack(self, own_P: Vector, peer: NodeId | None, round: int) -> Payload:
+        """What to send. With `peer` None, the same goes to all peers."""
+
+    def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
+        """The peer's parameters, dense, length P; raises CodecError for a payload that does not fit."""
+
+    def commit(self, own_P: Vector, mixed_P: Vector) -> None:
+        """The round's mixing turned own_P into mixed_P."""
+
+
+class Mixer(Protocol):
+    """Own and received parameters into new ones."""
+
+    def mix(
+        self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
+    ) -> Mixed:
+        """`start_P`: before local training, `own_P`: after. `received` comes in node order and is consumed once."""
+
+
+class Topology(Protocol):
+    """One node's view of the graph."""
+
+    def neighbors(self, round: int) -> Neighbors: ...
+
+    def observe(self, round: int, mixed: Mixed, context: Context) -> None:
+        """Told after each mixing, so that a graph can depend on what was learned."""
+
+
+class GraphMaker(Protocol):
+    """A topology component that makes one graph for the whole run."""
+
+    def graph(self, nodes: int, generator: np.random.Generator) -> Graph:
+        """Raises TopologyError when there is no such graph with so many nodes."""
+
+
+class ModelMaker(Protocol):
+    """A model component."""
+
+    def build(self, facts: Facts) -> nn.Module:
+        """A freshly initialized model for data of this form; raises ConfigError if it does not fit the data."""
+
+
+class Algorithm(Protocol):
+    """The round, as a generator: the driver evaluates, logs and check-points between two yields."""
+
+    def rounds(self, context: Context) -> Iterator[RoundReport]: ...
+
+
+@dataclass
+class Context:
+    """What an algorithm works with: one node's parts."""
+
+    node: NodeId
+    nodes: int
+    seed: int
+    learner: Learner
+    topology: Topology
+    sharing: Sharing
+    mixer: Mixer
+    channel: MessageChannel

@@ -1,0 +1,60 @@
+"""Which samples come in which mini-batch, and how stored samples become model inputs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decentralized.data.dataset import DataSet, Samples
+from decentralized.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class EpochSampler:
+    """Goes through a node's samples in a new random order each epoch, and on where it stopped in the next round."""
+
+    def __init__(self, indices_n: np.ndarray, batch_size: int, generator: np.random.Generator) -> None:
+        self._indices_n, self._batch_size, self._generator = indices_n, batch_size, generator
+        self._order_n = np.empty(0, np.int64)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return -(-len(self._indices_n) // self._batch_size)
+
+    def steps(self, count: int) -> Iterator[np.ndarray]:
+        """The next `count` batches of indices; the last batch of an epoch may be smaller."""
+        for _ in range(count):
+            if not len(self._order_n):
+                self._order_n = self._generator.permutation(self._indices_n)
+            batch_B, self._order_n = self._order_n[: self._batch_size], self._order_n[self._batch_size :]
+            yield batch_B
+
+
+class TensorSamples:
+    """The samples of one part of a data set as tensors over the same memory, and batches of them ready for a model."""
+
+    def __init__(self, samples: Samples, data: DataSet) -> None:
+        with warnings.catch_warnings():  # a read-only memory map is fine: nobody writes to samples
+            warnings.filterwarnings("ignore", message=".*not writable.*")
+            self._inputs: Tensor = torch.from_numpy(samples.inputs)
+            self._targets: Tensor = torch.from_numpy(samples.targets)
+        self._mean = torch.tensor(data.mean).view(-1, 1, 1)
+        self._std = torch.tensor(data.std).view(-1, 1, 1)
+
+    @property
+    def sample_elements(self) -> int:
+        """Numbers in the input of one sample."""
+        return max(1, self._inputs[0].numel())
+
+    def batch(self, indices_B: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Inputs (B, ...) and targets (B,); uint8 images become float32 as (x / 255 - mean) / std."""
+        chosen = torch.from_numpy(indices_B)
+        inputs = self._inputs[chosen]
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255).sub_(self._mean).div_(self._std)
+        return inputs, self._targets[chosen]

@@ -1,0 +1,41 @@
+"""Metropolis-Hastings weights: symmetric and doubly stochastic from degrees alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from decentralized.errors import CodecError
+from decentralized.interfaces import Context
+from decentralized.mixing.linear import weighted_sum
+from decentralized.settings import Component
+from decentralized.types import Mixed, Neighbors, Received
+
+if TYPE_CHECKING:
+    from decentralized.types import Vector
+
+
+class MetropolisHastings:
+    """w_i = 1 / (1 + max(d_k, d_i)), w_k = 1 - sum_i w_i (communication study, section 3.2.1).
+
+    The neighbors' degrees d_i travel in the headers of their messages.
+    """
+
+    class Config(Component):
+        """Metropolis-Hastings has no settings."""
+
+    def __init__(self, config: Config) -> None:
+        del config
+
+    def mix(
+        self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
+    ) -> Mixed:
+        degree = len(neighbors.send_to)
+        return weighted_sum(context.node, own_P, received, lambda item: 1.0 / (1.0 + max(degree, _degree_of(item))))
+
+
+def _degree_of(item: Received) -> int:
+    degree = item.scalars.get("degree")
+    if not isinstance(degree, int) or degree < 0:
+        raise CodecError(f"node {item.sender} did not say its degree")
+    return degree

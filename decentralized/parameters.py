@@ -1,0 +1,76 @@
+"""A model's parameters as one flat vector.
+
+Each parameter becomes a view into the vector, so sharing and mixing are single vector operations and loading new
+parameters is one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from decentralized.errors import ConfigError
+from decentralized.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from decentralized.types import Vector
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one parameter lies in the flat vector."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+class FlatParameters:
+    """Owns the vector (P float32 values) into which all of `model`'s parameters are views from now on.
+
+    With `with_buffers` the model's float32 buffers (batch-norm statistics) follow the parameters in the vector.
+    """
+
+    def __init__(self, model: nn.Module, with_buffers: bool = False) -> None:
+        named: list[tuple[str, Tensor]] = list(model.named_parameters())
+        _check(model, named)
+        buffers = [(name, buffer) for name, buffer in model.named_buffers() if buffer.dtype == torch.float32]
+        if with_buffers:
+            named += buffers
+        self.slots: list[Slot] = []
+        offset = 0
+        for name, tensor in named:
+            self.slots.append(Slot(name, tuple(tensor.shape), offset, tensor.numel()))
+            offset += tensor.numel()
+        self.vector: Vector = torch.empty(offset, dtype=torch.float32)
+        for (name, tensor), slot in zip(named, self.slots, strict=True):
+            view = self.vector[slot.offset : slot.offset + slot.size].view(slot.shape)
+            view.copy_(tensor.detach())
+            if isinstance(tensor, torch.nn.Parameter):
+                tensor.data = view
+            else:
+                owner, _, leaf = name.rpartition(".")
+                setattr(model.get_submodule(owner), leaf, view)
+
+    def load(self, vector_P: Vector) -> None:
+        """Copy `vector_P` into the model."""
+        self.vector.copy_(vector_P)
+
+    def schema(self) -> str:
+        """A hash of names and shapes: equal exactly when two models can exchange vectors."""
+        shapes = [(slot.name, slot.shape) for slot in self.slots]
+        return hashlib.blake2b(repr(shapes).encode(), digest_size=8).hexdigest()
+
+
+def _check(model: nn.Module, named: list[tuple[str, Tensor]]) -> None:
+    if not named:
+        raise ConfigError([f"[model] {type(model).__name__} has no parameters"])
+    other = sorted({str(tensor.dtype) for _, tensor in named} - {"torch.float32"})
+    if other:
+        raise ConfigError(
+            [f"[model] {type(model).__name__} has {', '.join(other)} parameters; only float32 is supported"]
+        )

@@ -1,0 +1,161 @@
+"""Everything that the nodes of one machine share, made once before they are forked: data, partition, graph.
+
+Making it finds every mistake that the configuration file alone does not show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from decentralized import build
+from decentralized.config import Experiment
+from decentralized.data.dataset import DataSet, DataSettings, NodeParts
+from decentralized.data.parts import divide
+from decentralized.errors import ConfigError
+from decentralized.interfaces import Context, Learner, MessageChannel
+from decentralized.lazy import torch
+from decentralized.learners.settings import TrainingSettings
+from decentralized.seeding import derive, numpy_generator
+from decentralized.topologies.static import StaticTopology
+from decentralized.types import Graph, NodeId
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all nodes of a machine share, read-only."""
+
+    experiment: Experiment
+    data: DataSet
+    parts: Sequence[NodeParts]
+    graph: Graph
+
+    @property
+    def graph_hash(self) -> str:
+        return hashlib.blake2b(msgspec.json.encode(self.graph.targets), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one node holds, by what they are for. `messages`: sent and not acknowledged, and received, at most."""
+
+    parameters: int
+    gradient: int
+    optimizer: int
+    messages: int
+
+
+def make_graph(experiment: Experiment) -> Graph:
+    """The graph of round 0; raises TopologyError."""
+    graph: Graph = build.create("topology", experiment.topology).graph(
+        experiment.nodes, numpy_generator(experiment.seed, "topology")
+    )
+    return graph
+
+
+def prepare(experiment: Experiment, root: Path) -> Prepared:
+    """Load the data below `root`, divide it, make the graph. Raises DataError, TopologyError or ConfigError."""
+    settings = experiment.data
+    if not isinstance(settings, DataSettings):
+        raise ConfigError([f"[data] {settings.name}: its Config should be a DataSettings"])
+    graph = make_graph(experiment)
+    data: DataSet = build.create("data", settings).load(root, experiment.seed)
+    partition = build.create("partition", settings.partition)
+    parts = divide(data, settings, partition, experiment.nodes, experiment.seed)
+    return Prepared(experiment, data, _bounded(parts, experiment), graph)
+
+
+def build_learner(prepared: Prepared, node: NodeId) -> Learner:
+    """The node's model and data, ready to train."""
+    experiment = prepared.experiment
+    training = experiment.training
+    same_start = isinstance(training, TrainingSettings) and training.same_start
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.seed, "model", None if same_start else node))
+        model = _build_model(experiment, prepared.data)
+    generator = numpy_generator(experiment.seed, "batches", node)
+    learner: Learner = build.create("learner", training, model, prepared.data, prepared.parts[node], generator)
+    return learner
+
+
+def build_context(prepared: Prepared, node: NodeId, learner: Learner, channel: MessageChannel) -> Context:
+    """Everything that the node's algorithm works with."""
+    experiment = prepared.experiment
+    return Context(
+        node=node,
+        nodes=experiment.nodes,
+        seed=experiment.seed,
+        learner=learner,
+        topology=StaticTopology(prepared.graph, node),
+        sharing=build.create("sharing", experiment.sharing),
+        mixer=build.create("mixing", experiment.mixing),
+        channel=channel,
+    )
+
+
+def try_out(prepared: Prepared) -> Memory:
+    """Let a spare copy of node 0 train one round of one step and look at one test sample: does everything fit together?
+
+    Raises ConfigError when it does not. Nothing of it reaches the run.
+    """
+    experiment = prepared.experiment
+    one_step = experiment.training.model_copy(update={"local_steps": 1, "local_epochs": None})
+    part = prepared.parts[0]
+    small = NodeParts(part.train, part.validation[:1], part.test[:1])
+    trial = Prepared(
+        experiment.model_copy(update={"training": one_step}),
+        prepared.data,
+        [small, *prepared.parts[1:]],
+        prepared.graph,
+    )
+    learner: Any = build_learner(trial, 0)
+    names = f"{experiment.model.name} on {experiment.data.name}"
+    try:
+        learner.fit(1, lambda: None)
+        learner.evaluate("test", lambda: None)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError([f"[model] or [training]: one training step of {names} fails: {error}"]) from error
+    size = learner.vector().nbytes
+    degree = max((len(targets) for targets in prepared.graph.targets), default=0)
+    # Sent: this round's snapshot, shared by all neighbors, and the last one until they answer. Received: a neighbor
+    # can be one round ahead.
+    return Memory(size, size, getattr(learner, "optimizer_bytes", int)(), 2 * size + 2 * degree * size)
+
+
+def _bounded(parts: Sequence[NodeParts], experiment: Experiment) -> list[NodeParts]:
+    """Test parts cut to `evaluation.samples`; nodes that share a test part go on sharing it."""
+    limit = experiment.evaluation.samples
+    cut: dict[int, np.ndarray] = {}
+    bounded = []
+    for part in parts:
+        test = part.test
+        if limit is not None and len(test) > limit:
+            if id(test) not in cut:
+                chosen = numpy_generator(experiment.seed, "evaluation").choice(test, limit, replace=False)
+                cut[id(test)] = np.sort(chosen)
+            test = cut[id(test)]
+        bounded.append(NodeParts(part.train, part.validation, test))
+    return bounded
+
+
+def _build_model(experiment: Experiment, data: DataSet) -> nn.Module:
+    settings = experiment.model
+    kind = build.find("model", settings.name)
+    if isinstance(kind, type) and issubclass(kind, torch.nn.Module):  # a user's own module
+        arguments = settings.arguments if isinstance(settings, build.AnySettings) else {}
+        try:
+            own: nn.Module = kind(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError([f"[model] {settings.name} does not take these arguments: {error}"]) from None
+        return own
+    model: nn.Module = kind(settings).build(data.facts)
+    return model

@@ -1,0 +1,139 @@
+"""Messages over ZeroMQ and TCP: one ROUTER that only receives, and one DEALER for each peer to which this node sends.
+
+A peer proves with the PLAIN handshake that it knows the run's token, before a frame of it takes memory, and binds its
+node id to the connection: ZeroMQ then stamps that id on every frame (its "User-Id"). The handshakes are answered in the
+same poll loop, so a node has no thread of its own besides ZeroMQ's.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+
+import zmq
+
+from decentralized.errors import NetworkError, StartError
+from decentralized.link import CHUNK_BYTES
+from decentralized.types import Buffer, NodeId
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+MAX_FRAME_BYTES = CHUNK_BYTES  # also bounds the header frame
+RECEIVE_QUEUE = 64  # messages of at most 1 MiB for each connection; then TCP holds the sender back
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
+MAX_POLLED = 256  # messages taken by one poll, so that a flood cannot keep a node from its work
+
+
+class ZeroMqTransport:
+    """Listens on a free port of `host`, or on the first free one of `ports`. Only ids that were introduced may connect.
+
+    `handshake_s`: how long a connection may take to prove who it is.
+    """
+
+    def __init__(
+        self, node: NodeId, token: str, host: str = "127.0.0.1", ports: range | None = None, handshake_s: float = 60.0
+    ) -> None:
+        self._node = node
+        self._token = token.encode()
+        self._addresses: dict[NodeId, str] = {}
+        self._dealers: dict[NodeId, zmq.Socket[bytes]] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._handshakes = self._context.socket(zmq.ROUTER)
+        self._handshakes.linger = 0
+        self._handshakes.bind(ZAP_ENDPOINT)
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.linger = 0
+        self._router.ipv6 = ":" in host
+        self._router.plain_server = True
+        self._router.zap_domain = b"node"
+        self._router.handshake_ivl = int(handshake_s * 1000)
+        self._router.maxmsgsize = MAX_FRAME_BYTES
+        self._router.rcvhwm = RECEIVE_QUEUE
+        self.address = _bind(self._router, host, ports)
+        self._poller = zmq.Poller()
+        self._poller.register(self._handshakes, zmq.POLLIN)
+        self._poller.register(self._router, zmq.POLLIN)
+
+    def introduce(self, addresses: Mapping[NodeId, str]) -> None:
+        """Where each peer is reached. Connections are opened when first needed."""
+        self._addresses.update(addresses)
+
+    def freeze(self, buffer: Buffer) -> Buffer:
+        """One copy into memory of ZeroMQ's own, which all peers then share by reference."""
+        frame: Buffer = zmq.Frame(buffer, copy=True)  # type: ignore[assignment]
+        return frame
+
+    def send(self, to: NodeId, frames: Sequence[Buffer]) -> None:
+        dealer = self._dealers.get(to) or self._connect(to)
+        # With no high-water mark this cannot block; the protocol above bounds what is under way. Frozen frames go by
+        # reference; pyzmq copies the small ones all the same.
+        dealer.send_multipart(list(frames), flags=zmq.NOBLOCK, copy=False)
+
+    def poll(self, timeout_s: float) -> Sequence[tuple[NodeId, Sequence[Buffer]]]:
+        """Answers handshakes and returns what has arrived; waits up to `timeout_s` for something."""
+        ready = dict(self._poller.poll(max(0, int(timeout_s * 1000))))
+        if self._handshakes in ready:
+            self._answer_handshakes()
+        return list(self._arrived()) if self._router in ready else []
+
+    def close(self) -> None:
+        """Drops what was not delivered, and every connection."""
+        self._context.destroy(linger=0)
+
+    def _connect(self, to: NodeId) -> zmq.Socket[bytes]:
+        if to not in self._addresses:
+            raise NetworkError(f"node {self._node} sends to node {to}, whose address it was never told")
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.linger = 0
+        dealer.sndhwm = 0
+        dealer.ipv6 = "[" in self._addresses[to]
+        dealer.plain_username = str(self._node).encode()
+        dealer.plain_password = self._token
+        dealer.reconnect_ivl, dealer.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
+        dealer.connect(self._addresses[to])
+        self._dealers[to] = dealer
+        return dealer
+
+    def _arrived(self) -> Iterator[tuple[NodeId, Sequence[Buffer]]]:
+        for _ in range(MAX_POLLED):
+            try:
+                _routing_id, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if frames:
+                yield int(frames[0].get("User-Id")), [frame.buffer for frame in frames]
+
+    def _answer_handshakes(self) -> None:
+        """ZeroMQ's authentication protocol (RFC 27): say yes to a node id with the run's token, no to anything else."""
+        for _ in range(MAX_POLLED):
+            try:
+                frames = self._handshakes.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            origin, request, mechanism, credentials = frames[0], frames[3], frames[7], frames[8:]
+            user = self._identify(mechanism, credentials)
+            verdict = [b"200", b"", user] if user is not None else [b"400", b"not of this run", b""]
+            self._handshakes.send_multipart([origin, b"", b"1.0", request, *verdict, b""])
+
+    def _identify(self, mechanism: bytes, credentials: Sequence[bytes]) -> bytes | None:
+        if mechanism != b"PLAIN" or len(credentials) != 2:
+            return None
+        user, password = credentials
+        known = user.isdigit() and len(user) < 10 and (not self._addresses or int(user) in self._addresses)
+        return user if known and hmac.compare_digest(password, self._token) else None
+
+
+def _bind(router: zmq.Socket[bytes], host: str, ports: range | None) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        for port in ports or [0]:  # 0: the system chooses
+            try:
+                router.bind(f"tcp://{shown}:{port}")
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE:
+                    raise
+            else:
+                return router.getsockopt_string(zmq.LAST_ENDPOINT)
+    except zmq.ZMQError as error:
+        raise StartError(f"cannot listen on {host}: {error}", "Is it an address of this machine?") from None
+    wanted = f"{ports.start} to {ports.stop - 1}" if ports else "any range"
+    raise StartError(f"no free port on {host} in {wanted}", "Widen network.ports.")

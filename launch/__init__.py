@@ -1,0 +1,1 @@
+"""The program: starts, supervises and reports on runs of `decentralized`."""

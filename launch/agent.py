@@ -1,0 +1,310 @@
+"""One machine's agent: starts the nodes, passes facts on, shows progress, and ends everything when something fails.
+
+It never imports torch. Machine 0's agent also decides for all (coordinator.py) and writes the summary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import select
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from decentralized import __version__, config, errors
+from decentralized.algorithms.settings import AlgorithmSettings
+from decentralized.config import Experiment
+from decentralized.control import (
+    Abort,
+    Addresses,
+    AnyFact,
+    Exited,
+    Fact,
+    Join,
+    Kill,
+    Prepare,
+    Refused,
+    Start,
+    Stop,
+    Warm,
+    Welcome,
+)  # fmt: skip
+from decentralized.errors import DecentralizedError, Interrupted, NetworkError, StartError
+from decentralized.metrics import MetricsFile
+from decentralized.run_directory import RunDirectory
+from launch import records
+from launch.agents import AgentNetwork
+from launch.coordinator import Coordinator
+from launch.ip_map import IpMap
+from launch.progress import View
+from launch.state import RunState
+from launch.warm_parent import WarmParent
+
+TICK_S = 0.1
+REMIND_S = 5.0
+LEAVE_S = 10.0  # how long finished nodes may take to leave
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this machine is to run. `ip_map` has one entry for each machine."""
+
+    experiment: Experiment
+    ip_map: IpMap
+    machine: int
+    data_root: Path
+    out: Path
+
+    @property
+    def rounds(self) -> int:
+        algorithm = self.experiment.algorithm
+        return algorithm.rounds if isinstance(algorithm, AlgorithmSettings) else 0
+
+
+class Agent:
+    """Runs the nodes of one machine to their end."""
+
+    def __init__(self, plan: Plan, view: View) -> None:
+        self._plan, self._view = plan, view
+        self._network_settings = plan.experiment.network
+        self._share = list(plan.ip_map.split(plan.experiment.nodes)[plan.machine])
+        self._state = RunState(plan.experiment.nodes, plan.rounds)
+        self._leads = plan.machine == 0
+        self._joined = {plan.machine}
+        self._warm: Warm | None = None
+        self._ended: Fact | None = None  # Stop or Abort, once it has been decided
+        self._left: set[int] = set()
+        self._interrupted = False
+
+    def run(self) -> RunDirectory:
+        """Returns the run's directory; raises the error with which the run ended."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals())
+            self._agents: AgentNetwork | None = None
+            if len(self._plan.ip_map.machines) > 1:
+                self._agents = AgentNetwork(self._plan.machine, self._plan.ip_map, self._network_settings.deadline_s)
+                stack.callback(self._agents.close)
+            self._welcome = self._meet()
+            self._directory = RunDirectory.join(self._welcome.directory)
+            agent_directory = self._directory.agent(self._plan.machine).make()
+            records.write_start(self._directory, self._plan)
+            self._events = stack.enter_context(MetricsFile(agent_directory.events))
+            self._coordinator = Coordinator(self._plan.experiment.nodes, self._directory)
+            self._parent = WarmParent(agent_directory.log)
+            stack.callback(self._parent.end)
+            stack.enter_context(self._view.showing(self._state, self._plan, self._directory))
+            return self._supervise()
+
+    def _supervise(self) -> RunDirectory:
+        error: DecentralizedError | None = None
+        try:
+            self._event("start", version=__version__, nodes=len(self._share))
+            self._parent.tell(Prepare(config.dump(self._plan.experiment), str(self._plan.data_root), self._host))
+            while not self._over():
+                self._look()
+        except DecentralizedError as caught:
+            error = caught
+            self._broadcast([Abort(type(error).__name__, str(error), error.advice, error.exit_code)])
+        if isinstance(self._ended, Abort):
+            error = revive(self._ended)
+        if error is not None:
+            with contextlib.suppress(StartError):
+                self._parent.tell(Kill())
+        self._event("end", outcome=records.outcome_of(error), message=str(error or ""))
+        if self._leads:
+            records.write_summary(self._directory, self._plan, self._state, error)
+        if error is not None:
+            raise error
+        return self._directory
+
+    @property
+    def _host(self) -> str:
+        return self._plan.ip_map.machines[self._plan.machine].host
+
+    def _over(self) -> bool:
+        if isinstance(self._ended, Abort):
+            return True
+        if not isinstance(self._ended, Stop):
+            return False
+        return self._coordinator.done if self._leads else self._left >= set(self._share)
+
+    def _look(self) -> None:
+        """One look at everything that can bring news."""
+        if self._interrupted:
+            raise Interrupted("stopped by Ctrl-C or SIGTERM; what the nodes wrote until now is in the run directory")
+        ready, _, _ = select.select([self._parent.descriptor], [], [], TICK_S)
+        if ready:
+            for fact in self._parent.hear():
+                self._hear(fact)
+        if self._agents is not None:
+            for machine, fact in self._agents.hear():
+                self._hear_agent(machine, fact)
+            self._check_agents()
+        self._check_start()
+        self._view.refresh()
+
+    def _hear(self, fact: AnyFact) -> None:
+        """A fact from this machine's own fork server or nodes."""
+        if isinstance(fact, Warm):
+            self._warm_done(fact)
+            return
+        if isinstance(fact, Refused):
+            self._event("refused", message=fact.message)
+        if isinstance(fact, Exited):
+            self._left.add(fact.node)
+            self._event("exit", node=fact.node, status=fact.status)
+        self._state.hear(fact)
+        if self._leads:
+            self._broadcast(self._coordinator.hear(fact))
+        elif self._agents is not None:
+            self._agents.tell([fact])
+
+    def _hear_agent(self, machine: int, fact: AnyFact) -> None:
+        """A fact from another machine."""
+        if isinstance(fact, Join):
+            self._admit(machine, fact)
+        elif not self._leads:
+            self._obey(fact)
+        else:
+            self._state.hear(fact)
+            self._broadcast(self._coordinator.hear(fact))
+
+    def _broadcast(self, facts: list[Fact]) -> None:
+        """What agent 0 decided: to every other machine, and to this one."""
+        if facts and self._agents is not None:
+            self._agents.tell(facts)
+        for fact in facts:
+            self._obey(fact)
+
+    def _obey(self, fact: Fact) -> None:
+        if isinstance(fact, Addresses):
+            self._state.began = time.monotonic()
+            self._event("run", nodes=len(fact.book))
+            self._parent.tell(fact)
+        elif isinstance(fact, Stop):
+            self._ended = fact
+            self._stop_deadline = time.monotonic() + LEAVE_S
+            self._parent.tell(fact)
+        elif isinstance(fact, Abort) and self._ended is None:
+            self._ended = fact
+
+    def _warm_done(self, fact: Warm) -> None:
+        self._warm = fact
+        self._event("warm", seconds=fact.seconds, parameters=fact.parameters)
+        records.write_graph(self._directory, fact.targets)
+        welcome = self._welcome
+        directory = str(self._directory.path.absolute())
+        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory, fact.parameters))
+
+    def _check_start(self) -> None:
+        """Machines and nodes that do not come up in time end the run."""
+        waited = time.monotonic() - self._state.started
+        if self._ended is not None and isinstance(self._ended, Stop) and time.monotonic() > self._stop_deadline:
+            raise StartError(f"finished nodes did not leave within {LEAVE_S:g} s")
+        if self._leads and self._state.began is None and waited > self._network_settings.start_deadline_s:
+            missing = self._coordinator.missing()
+            machines = sorted(set(range(len(self._plan.ip_map.machines))) - self._joined)
+            raise StartError(
+                f"after {waited:.0f} s nodes {_few(missing)} are not up"
+                + (f"; machines {_few(machines)} never came" if machines else ""),
+                "Start `decentralized run` on every machine within network.start_deadline_s.",
+            )
+
+    def _check_agents(self) -> None:
+        if self._agents is None:
+            return
+        for machine, silence in self._agents.silent().items():
+            if silence > self._network_settings.deadline_s:
+                raise NetworkError(f"machine {machine} ({self._where(machine)}) has been silent for {silence:.0f} s")
+
+    def _meet(self) -> Welcome:
+        """Agent 0 makes the run's id and folder; the other agents are told them."""
+        if self._leads:
+            run = secrets.token_hex(8)
+            directory = RunDirectory.create(self._plan.out, self._plan.experiment.name, run[:6])
+            return Welcome(run, secrets.token_hex(16), str(directory.path))
+        return self._join()
+
+    def _join(self) -> Welcome:
+        network = self._agents
+        if network is None:
+            raise StartError("only machine 0 runs without an IP map")
+        network.tell([Join(self._plan.machine, __version__, records.digest(self._plan))])
+        began = reminded = time.monotonic()
+        while True:
+            for _, fact in network.hear():
+                if isinstance(fact, Welcome):
+                    return Welcome(fact.run, fact.token, str(self._plan.out / fact.directory))
+                if isinstance(fact, Abort):
+                    raise revive(fact)
+            waited = time.monotonic() - began
+            if self._interrupted:
+                raise Interrupted("stopped while waiting for machine 0")
+            if waited > self._network_settings.start_deadline_s:
+                raise StartError(f"machine 0 ({self._where(0)}) did not answer for {waited:.0f} s")
+            if time.monotonic() - reminded > REMIND_S:
+                reminded = time.monotonic()
+                self._view.say(f"waiting for machine 0 at {self._where(0)} since {waited:.0f} s")
+            time.sleep(TICK_S)
+
+    def _admit(self, machine: int, join: Join) -> None:
+        """Another machine has come: it must run the same thing."""
+        if self._agents is None:
+            return
+        if (join.version, join.digest) != (__version__, records.digest(self._plan)):
+            what = (
+                f"version {join.version} there, {__version__} here"
+                if join.version != __version__
+                else "another configuration"
+            )
+            abort = Abort(
+                "HelloMismatch",
+                f"machine {machine} ({self._where(machine)}) does not run the same thing: {what}",
+                errors.HelloMismatch.advice,
+                errors.HelloMismatch.exit_code,
+            )
+            self._broadcast([abort])
+            return
+        self._joined.add(machine)
+        self._event("joined", machine=machine)
+        welcome = self._welcome
+        self._agents.tell([Welcome(welcome.run, welcome.token, self._directory.path.name)], [machine])
+
+    def _where(self, machine: int) -> str:
+        return self._plan.ip_map.agent_address(machine)
+
+    def _event(self, what: str, **details: object) -> None:
+        self._events.append({"time": time.time(), "event": what, **details})
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run in an orderly way: at the next look, not in the middle of a write."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def revive(abort: Abort) -> DecentralizedError:
+    """The error that an Abort fact stands for."""
+    kind = getattr(errors, abort.error, DecentralizedError)
+    if kind is errors.ConfigError:
+        return errors.ConfigError(abort.message.splitlines())
+    error: DecentralizedError = kind(abort.message, abort.advice)
+    error.exit_code = abort.exit_code
+    return error
+
+
+def _few(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

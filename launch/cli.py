@@ -1,0 +1,174 @@
+"""The `decentralized` program. Each command imports what it needs, so that `--help` and completion answer at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decentralized import __version__
+from decentralized.errors import ConfigError, DecentralizedError
+
+app = typer.Typer(
+    name="decentralized",
+    help="Decentralized learning on real processes and a real network.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(help="Data sets: what there is, where it comes from, who gets what.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Config = Annotated[Path, typer.Argument(help="A TOML file, such as configs/demo.toml.", show_default=False)]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set algorithm.rounds=20. Repeatable."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder of the data sets; else DECENTRALIZED_DATA, else ./datasets.", show_default=False
+    ),
+]
+Map = Annotated[Path | None, typer.Option("--ip-map", help="JSON file: machine id to address.", show_default=False)]
+Runs = Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"decentralized {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Decentralized learning on real processes and a real network."""
+
+
+@app.command()
+def run(
+    config: Config,
+    set: Sets = None,
+    ip_map: Map = None,
+    machine: Annotated[int, typer.Option("--machine", help="This machine's id in the IP map.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the run directory is made.")] = Path("runs"),
+    data: Data = None,
+    report: Annotated[bool, typer.Option(help="Make plots and a report when the run has finished.")] = True,
+) -> None:
+    """Start this machine's nodes and wait until the run has ended."""
+    from launch.commands.run import run as command
+
+    command(config, set or [], ip_map, machine, out, data, report)
+
+
+@app.command()
+def check(config: Config, set: Sets = None, ip_map: Map = None, data: Data = None) -> None:
+    """Find everything that can be wrong before anything starts, and the memory that the run will take."""
+    from launch.commands.check import check as command
+
+    command(config, set or [], ip_map, data)
+
+
+@app.command()
+def topology(
+    config: Config,
+    set: Sets = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the picture goes.")] = Path("topology.png"),
+) -> None:
+    """Draw the graph of a configuration and describe it: degrees, diameter, spectral gap."""
+    from launch.commands.topology import topology as command
+
+    command(config, set or [], out)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; the run's own when there is one run.")] = None,
+) -> None:
+    """Turn run directories into plots, tables and one HTML page."""
+    from launch.commands.report import report as command
+
+    command(runs, out)
+
+
+@app.command()
+def plot(
+    runs: Runs,
+    y: Annotated[str, typer.Option("--y", help="Metric, e.g. test_accuracy, test_rmse, train_loss.")],
+    x: Annotated[str, typer.Option("--x", help="round, time or bytes.")] = "round",
+    out: Annotated[Path, typer.Option("--out", help="File: .png, .pdf or .svg.")] = Path("plot.png"),
+    title: Annotated[str, typer.Option("--title")] = "",
+    log_x: Annotated[bool, typer.Option("--log-x")] = False,
+    log_y: Annotated[bool, typer.Option("--log-y")] = False,
+) -> None:
+    """Plot one metric of one or several runs: mean over nodes, with a band from the worst to the best node."""
+    from launch.commands.report import plot as command
+
+    command(runs, x, y, out, title, log_x, log_y)
+
+
+@data.command("list")
+def data_list(data: Data = None) -> None:
+    """All data sets, and which of them are here."""
+    from launch.commands.data import list_all as command
+
+    command(data)
+
+
+@data.command("fetch")
+def data_fetch(name: str, data: Data = None) -> None:
+    """Download a data set from its owner's address, check it, and unpack it."""
+    from launch.commands.data import fetch as command
+
+    command(name, data)
+
+
+@data.command("verify")
+def data_verify(name: str, data: Data = None) -> None:
+    """Compare the files of a data set with its card."""
+    from launch.commands.data import verify as command
+
+    command(name, data)
+
+
+@data.command("describe")
+def data_describe(
+    config: Config,
+    set: Sets = None,
+    data: Data = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the picture goes.")] = Path("partition.png"),
+) -> None:
+    """Who gets what: a table and a picture of a configuration's partition."""
+    from launch.commands.data import describe as command
+
+    command(config, set or [], data, out)
+
+
+def main() -> None:
+    """Entry point: every expected error becomes one message and its exit code."""
+    try:
+        app()
+    except DecentralizedError as error:
+        if "--debug" in sys.argv[1:2]:
+            raise
+        _explain(error)
+        sys.exit(error.exit_code)
+
+
+def _explain(error: DecentralizedError) -> None:
+    head = "" if isinstance(error, ConfigError) else "error: "
+    typer.echo(f"{head}{error}", err=True)
+    if error.advice:
+        typer.echo(error.advice, err=True)
+
+
+if __name__ == "__main__":
+    main()

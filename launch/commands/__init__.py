@@ -1,0 +1,1 @@
+"""One file per group of commands; cli.py imports each when it is called."""

@@ -1,0 +1,94 @@
+"""Machine id to address, and which nodes run where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from decentralized.errors import ConfigError
+from decentralized.settings import Settings
+from decentralized.types import NodeId
+
+AGENT_PORT = 29400  # machine m's agent listens on this port plus m, unless its entry says another
+
+
+class Machine(Settings):
+    """One machine of an IP map."""
+
+    host: Annotated[str, Field(min_length=1)]
+    """Name or address that the others use, and on which the nodes listen."""
+    port: Annotated[int, Field(gt=0, lt=65536)] | None = None
+    """Port of the machine's agent; 29400 plus the machine id when not given."""
+    nodes: Annotated[int, Field(ge=0)] | None = None
+    """How many nodes run here; evenly split when not given."""
+
+
+@dataclass(frozen=True)
+class IpMap:
+    """All machines, in order of their ids 0, 1, ..."""
+
+    machines: tuple[Machine, ...]
+
+    def agent_address(self, machine: int) -> str:
+        """The ZeroMQ address of a machine's agent."""
+        entry = self.machines[machine]
+        host = f"[{entry.host}]" if ":" in entry.host else entry.host
+        return f"tcp://{host}:{entry.port or AGENT_PORT + machine}"
+
+    def split(self, nodes: int) -> list[range]:
+        """The nodes of each machine: consecutive ids, as many as each entry says, or evenly. Raises ConfigError."""
+        fixed = sum(machine.nodes or 0 for machine in self.machines)
+        free = [index for index, machine in enumerate(self.machines) if machine.nodes is None]
+        rest = nodes - fixed
+        if rest < 0 or (rest > 0 and not free):
+            raise ConfigError([f"the IP map places {fixed} nodes, the configuration has {nodes}"])
+        shares = [machine.nodes or 0 for machine in self.machines]
+        for position, index in enumerate(free):
+            shares[index] = rest * (position + 1) // len(free) - rest * position // len(free)
+        starts = [sum(shares[:index]) for index in range(len(shares))]
+        return [range(start, start + share) for start, share in zip(starts, shares, strict=True)]
+
+    def machine_of(self, nodes: int) -> dict[NodeId, int]:
+        """The machine of each node."""
+        return {node: machine for machine, share in enumerate(self.split(nodes)) for node in share}
+
+    def dump(self) -> str:
+        entries = {str(index): machine.model_dump(exclude_none=True) for index, machine in enumerate(self.machines)}
+        return json.dumps(entries, indent=2) + "\n"
+
+
+LOCAL = IpMap((Machine(host="127.0.0.1"),))
+
+
+def load(path: Path) -> IpMap:
+    """Read `{"0": "10.0.0.1", "1": {"host": ..., "port": ..., "nodes": ...}}`; raises ConfigError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{path}: not JSON: {error}"]) from None
+    if not isinstance(document, Mapping) or not document:
+        raise ConfigError([f"{path}: expected an object from machine ids to addresses"])
+    expected = [str(index) for index in range(len(document))]
+    if sorted(document, key=lambda key: (len(key), key)) != expected:
+        raise ConfigError([f"{path}: machine ids are {', '.join(document)}; expected {', '.join(expected)}"])
+    machines, mistakes = [], []
+    for key in expected:
+        entry = {"host": document[key]} if isinstance(document[key], str) else document[key]
+        try:
+            machines.append(Machine.model_validate(entry))
+        except ValidationError as error:
+            mistakes += [f"{path}: machine {key}: {_key(item['loc'])}: {item['msg']}" for item in error.errors()]
+    if mistakes:
+        raise ConfigError(mistakes)
+    return IpMap(tuple(machines))
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)

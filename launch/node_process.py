@@ -1,0 +1,151 @@
+"""What runs in a node's own process, from its first line to its last."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+
+from decentralized.channel import Channel, ChannelSettings
+from decentralized.control import Addresses, ControlLine, Failed, Listening, Start, Stop
+from decentralized.errors import DecentralizedError, StartError
+from decentralized.lazy import torch
+from decentralized.learners.settings import TrainingSettings
+from decentralized.node import Node
+from decentralized.prepare import Prepared
+from decentralized.run_directory import NodeDirectory, RunDirectory
+from decentralized.seeding import derive
+from decentralized.transport.zeromq import ZeroMqTransport
+from decentralized.types import NodeId
+
+PR_SET_PDEATHSIG = 1
+WATCH_S = 0.2  # how often a node looks at its control line
+MESSAGE_SLACK = 4  # a message may be this many times larger than the parameters
+MIN_MESSAGE_BYTES = 1024 * 1024
+
+
+def die_with_parent(parent: int) -> None:
+    """On Linux the kernel kills this process when its parent ends; elsewhere the end of the control line must do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)
+
+
+class NodeProcess:
+    """One node: its log, its control line, its transport."""
+
+    def __init__(self, prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, host: str) -> None:
+        self._prepared, self._node, self._start, self._host = prepared, node, start, host
+        self._control = ControlLine(connection)
+        self._stopped = False
+        self._book: dict[NodeId, str] = {}
+        self._looked = 0.0
+
+    def main(self) -> int:
+        """Runs the node; returns the exit code. Every failure is told to the agent and written to the log."""
+        directory = RunDirectory(self._start.directory).node(self._node)
+        runner: Node | None = None
+        transport: ZeroMqTransport | None = None
+        try:
+            _log_to(directory.make())
+            self._seed()
+            transport = self._listen()
+            channel = self._channel(transport)
+            runner = Node(self._prepared, self._node, channel, directory, self._control.tell, _log)
+            runner.run()
+            channel.drain(lambda: self._stopped)
+            code = 0
+        except EOFError as error:
+            _log(f"ends, because {error}")
+            code = StartError.exit_code
+        except Exception as error:  # noqa: BLE001 - the one place where a node's failure becomes a message
+            traceback.print_exc()
+            code = self._report(error, runner)
+        if transport is not None:
+            transport.close()
+        self._control.close()
+        return code
+
+    def _seed(self) -> None:
+        training = self._prepared.experiment.training
+        torch.set_num_threads(training.threads if isinstance(training, TrainingSettings) else 1)
+        torch.manual_seed(derive(self._prepared.experiment.seed, "torch", self._node))
+
+    def _listen(self) -> ZeroMqTransport:
+        """Open the transport, say where it is, and wait for the others."""
+        network = self._prepared.experiment.network
+        ports = range(network.ports[0], network.ports[1] + 1) if network.ports else None
+        transport = ZeroMqTransport(self._node, self._start.token, self._host, ports, network.deadline_s)
+        self._control.tell(Listening(self._node, transport.address, os.getpid()))
+        until = time.monotonic() + network.start_deadline_s
+        while not self._book:
+            self._hear(WATCH_S)
+            if time.monotonic() > until:
+                raise StartError(
+                    f"node {self._node} waited {network.start_deadline_s:g} s for the other nodes' addresses"
+                )
+        transport.introduce(self._book)
+        return transport
+
+    def _channel(self, transport: ZeroMqTransport) -> Channel:
+        settings = ChannelSettings(
+            run=bytes.fromhex(self._start.run),
+            deadline_s=self._prepared.experiment.network.deadline_s,
+            max_payload_bytes=max(MIN_MESSAGE_BYTES, MESSAGE_SLACK * 4 * self._start.parameters),
+        )
+        return Channel(self._node, transport, settings, _log, self._watch)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= WATCH_S:
+            self._looked = now
+            self._hear(0.0)
+
+    def _hear(self, timeout_s: float) -> None:
+        for fact in self._control.hear(timeout_s):
+            if isinstance(fact, Addresses):
+                self._book = fact.book
+            elif isinstance(fact, Stop):
+                self._stopped = True
+
+    def _report(self, error: Exception, runner: Node | None) -> int:
+        advice, code = "", DecentralizedError.exit_code
+        if isinstance(error, DecentralizedError):
+            advice, code = error.advice, error.exit_code
+        last_line = str(error).strip().splitlines()[-1:] or [""]
+        kind = type(error).__name__
+        self._control.tell(Failed(self._node, runner.round if runner else 0, kind, last_line[0], advice, code))
+        return code
+
+
+def _log_to(directory: NodeDirectory) -> None:
+    """From now on all output of this process, native crashes included, goes to the node's log."""
+    with open(directory.log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - lives as long as the process
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+
+
+def _log(line: str) -> None:
+    print(time.strftime("%H:%M:%S"), line, file=sys.stderr)
+
+
+def run_forked(
+    prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, host: str, parent: int
+) -> None:
+    """The life of a forked child; never returns."""
+    code = 1
+    try:
+        die_with_parent(parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's business
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        code = NodeProcess(prepared, node, connection, start, host).main()
+    finally:
+        os._exit(code)

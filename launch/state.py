@@ -1,0 +1,54 @@
+"""What is known of a running experiment: pure book-keeping over facts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from decentralized.control import AnyFact, Evaluated, Finished, Listening, RoundDone
+from decentralized.types import NodeId
+
+
+@dataclass
+class RunState:
+    """The newest facts of each node. Rounds and losses are of the nodes that this agent hears of."""
+
+    nodes: int
+    rounds: int
+    started: float = field(default_factory=time.monotonic)
+    began: float | None = None  # when the first addresses were sent: the first round
+    addresses: dict[NodeId, str] = field(default_factory=dict)
+    round: dict[NodeId, int] = field(default_factory=dict)
+    train_loss: dict[NodeId, float] = field(default_factory=dict)
+    bytes_sent: dict[NodeId, int] = field(default_factory=dict)
+    evaluations: dict[int, dict[NodeId, Mapping[str, float | None]]] = field(default_factory=dict)
+    finished: dict[NodeId, Finished] = field(default_factory=dict)
+
+    def hear(self, fact: AnyFact) -> None:
+        """Take in one fact of one node."""
+        if isinstance(fact, Listening):
+            self.addresses[fact.node] = fact.address
+        elif isinstance(fact, RoundDone):
+            self.round[fact.node] = fact.round
+            self.bytes_sent[fact.node] = fact.bytes_sent
+            if fact.train_loss is not None:
+                self.train_loss[fact.node] = fact.train_loss
+        elif isinstance(fact, Evaluated):
+            self.evaluations.setdefault(fact.round, {})[fact.node] = fact.metrics
+            while len(self.evaluations) > 3:  # only the newest are shown
+                del self.evaluations[min(self.evaluations)]
+        elif isinstance(fact, Finished):
+            self.finished[fact.node] = fact
+            self.round[fact.node] = fact.round
+            self.bytes_sent[fact.node] = fact.totals["bytes_sent"]
+
+    @property
+    def slowest_round(self) -> int:
+        """The round that every node has completed."""
+        return min(self.round.values()) if len(self.round) == self.nodes else 0
+
+    def newest_evaluation(self, nodes: int) -> tuple[int, dict[NodeId, Mapping[str, float | None]]] | None:
+        """The newest round at which `nodes` nodes have been evaluated, and their metrics."""
+        complete = [round for round, results in self.evaluations.items() if len(results) >= nodes]
+        return (max(complete), self.evaluations[max(complete)]) if complete else None
