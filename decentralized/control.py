@@ -10,6 +10,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+
 import msgspec
 
 from decentralized.types import NodeId
@@ -110,7 +111,6 @@ class Start(Fact, frozen=True, tag=True):
     run: str
     token: str
     directory: str
-    parameters: int = 0
 
 
 class Kill(Fact, frozen=True, tag=True):

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from decentralized import __version__, build
-from decentralized.channel import Channel
+from decentralized.channel import Channel, ChannelSettings
 from decentralized.config import evaluated_nodes
 from decentralized.control import Evaluated, Fact, Finished, RoundDone
 from decentralized.errors import HelloMismatch
@@ -24,6 +24,14 @@ from decentralized.run_directory import NodeDirectory, write_atomically
 from decentralized.types import Message, NodeId, Payload, RoundReport, Scalar
 
 HELLO = "hello"
+MESSAGE_SLACK = 4  # a message may be this many times larger than the parameters
+MIN_MESSAGE_BYTES = 1024 * 1024
+
+
+def channel_settings(prepared: Prepared, run: bytes) -> ChannelSettings:
+    """How a node of the run `run` (8 bytes) talks to its peers."""
+    largest = max(MIN_MESSAGE_BYTES, MESSAGE_SLACK * 4 * prepared.parameters)
+    return ChannelSettings(run, prepared.experiment.network.deadline_s, largest)
 
 
 class Tell(Protocol):

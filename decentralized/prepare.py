@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all nodes of a machine share, read-only."""
+    """What all nodes of a machine share, read-only. `parameters` is the length P of the vectors that travel."""
 
     experiment: Experiment
     data: DataSet
     parts: Sequence[NodeParts]
     graph: Graph
+    parameters: int
 
     @property
     def graph_hash(self) -> str:
@@ -71,7 +72,8 @@ def prepare(experiment: Experiment, root: Path) -> Prepared:
     data: DataSet = build.create("data", settings).load(root, experiment.seed)
     partition = build.create("partition", settings.partition)
     parts = divide(data, settings, partition, experiment.nodes, experiment.seed)
-    return Prepared(experiment, data, _bounded(parts, experiment), graph)
+    prepared = Prepared(experiment, data, _bounded(parts, experiment), graph, 0)
+    return replace(prepared, parameters=len(build_learner(prepared, 0).vector()))
 
 
 def build_learner(prepared: Prepared, node: NodeId) -> Learner:
@@ -111,11 +113,8 @@ def try_out(prepared: Prepared) -> Memory:
     one_step = experiment.training.model_copy(update={"local_steps": 1, "local_epochs": None})
     part = prepared.parts[0]
     small = NodeParts(part.train, part.validation[:1], part.test[:1])
-    trial = Prepared(
-        experiment.model_copy(update={"training": one_step}),
-        prepared.data,
-        [small, *prepared.parts[1:]],
-        prepared.graph,
+    trial = replace(
+        prepared, experiment=experiment.model_copy(update={"training": one_step}), parts=[small, *prepared.parts[1:]]
     )
     learner: Any = build_learner(trial, 0)
     names = f"{experiment.model.name} on {experiment.data.name}"

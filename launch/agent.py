@@ -198,7 +198,7 @@ class Agent:
         records.write_graph(self._directory, fact.targets)
         welcome = self._welcome
         directory = str(self._directory.path.absolute())
-        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory, fact.parameters))
+        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory))
 
     def _check_start(self) -> None:
         """Machines and nodes that do not come up in time end the run."""

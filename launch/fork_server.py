@@ -24,9 +24,9 @@ from decentralized.build import BuiltIn
 from decentralized.control import Exited, Fact, Kill, Lines, Prepare, Refused, Start, Warm
 from decentralized.errors import DecentralizedError
 from decentralized.lazy import torch
-from decentralized.prepare import Prepared, build_learner, prepare, try_out
+from decentralized.prepare import Prepared, prepare, try_out
 from decentralized.types import NodeId
-from launch.node_process import die_with_parent, run_forked
+from launch.node_process import die_with_parent, run_child
 
 READ_BYTES = 1 << 16
 TERM_PATIENCE_S = 2.0
@@ -34,9 +34,9 @@ TERM_PATIENCE_S = 2.0
 
 @dataclass
 class Child:
-    """A node process and this side of its socket pair."""
+    """A process with its nodes (one, or all where they are threads) and this side of its socket pair."""
 
-    node: NodeId
+    nodes: list[NodeId]
     pid: int
     connection: socket.socket
     lines: Lines
@@ -85,8 +85,9 @@ class ForkServer:
         if isinstance(fact, Prepare):
             self._warm_up(fact)
         elif isinstance(fact, Start):
-            for node in fact.nodes:
-                self._start(node, fact)
+            together = self._experiment.network.transport == "memory"
+            for nodes in [fact.nodes] if together else [[node] for node in fact.nodes]:
+                self._start(nodes, fact)
         elif isinstance(fact, Kill):
             self._signal_all(signal.SIGKILL)
         else:  # for the nodes
@@ -107,29 +108,34 @@ class ForkServer:
         self._preparation = preparation
         self._spawns = must_spawn(experiment)
         prepared = self._prepared
-        parameters = len(build_learner(prepared, 0).vector())
         gc.collect()
         gc.freeze()  # the collector never touches, and so never copies, the pages that all nodes share
         graph = [list(targets) for targets in prepared.graph.targets]
         counts = len(prepared.data.train), len(prepared.data.test)
-        self._tell(Warm(time.monotonic() - began, parameters, *counts, graph, prepared.graph_hash))
+        self._tell(Warm(time.monotonic() - began, prepared.parameters, *counts, graph, prepared.graph_hash))
 
-    def _start(self, node: NodeId, start: Start) -> None:
+    def _start(self, nodes: list[NodeId], start: Start) -> None:
         ours, theirs = socket.socketpair()
-        child = self._spawn(node, start, theirs) if self._spawns else self._fork(node, start, ours, theirs)
+        child = self._spawn(nodes, start, theirs) if self._spawns else self._fork(nodes, start, ours, theirs)
         theirs.close()
         ours.setblocking(False)
-        self._children[child] = Child(node, child, ours, Lines())
+        self._children[child] = Child(nodes, child, ours, Lines())
         self._selector.register(ours, selectors.EVENT_READ, self._children[child])
 
-    def _fork(self, node: NodeId, start: Start, ours: socket.socket, theirs: socket.socket) -> int:
+    @property
+    def _experiment(self) -> config.Experiment:
+        if self._prepared is None:
+            raise RuntimeError("asked to start a node before the preparation")
+        return self._prepared.experiment
+
+    def _fork(self, nodes: list[NodeId], start: Start, ours: socket.socket, theirs: socket.socket) -> int:
         prepared, preparation, parent = self._prepared, self._preparation, os.getpid()
         if prepared is None or preparation is None:
             raise RuntimeError("asked to start a node before the preparation")
         pid = os.fork()
         if pid == 0:
             self._forget(ours)
-            run_forked(prepared, node, theirs, start, preparation.host, parent)
+            run_child(prepared, nodes, theirs, start, preparation.host, parent)
         return pid
 
     def _forget(self, ours: socket.socket) -> None:
@@ -144,9 +150,10 @@ class ForkServer:
         os.dup2(nothing, self._commands)  # not merely closed: the next file that opens must not become standard input
         os.close(nothing)
 
-    def _spawn(self, node: NodeId, start: Start, theirs: socket.socket) -> int:
+    def _spawn(self, nodes: list[NodeId], start: Start, theirs: socket.socket) -> int:
+        numbers = [theirs.fileno(), os.getpid(), *nodes]
         process = subprocess.Popen(
-            [sys.executable, "-m", "launch.spawned_node", str(theirs.fileno()), str(node), str(os.getpid())],
+            [sys.executable, "-m", "launch.spawned_node", *map(str, numbers)],
             stdin=subprocess.PIPE,
             pass_fds=[theirs.fileno()],
         )
@@ -183,7 +190,8 @@ class ForkServer:
                 self._drain(child)
             del self._children[pid]
             child.connection.close()
-            self._tell(Exited(child.node, os.waitstatus_to_exitcode(status)))
+            for node in child.nodes:
+                self._tell(Exited(node, os.waitstatus_to_exitcode(status)))
 
     def _drain(self, child: Child) -> None:
         """A node's last words are still in its socket when it has ended."""

@@ -9,13 +9,15 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 
-from decentralized.channel import Channel, ChannelSettings
+from decentralized.channel import Channel
 from decentralized.control import Addresses, ControlLine, Failed, Listening, Start, Stop
-from decentralized.errors import DecentralizedError, StartError
+from decentralized.errors import DecentralizedError, NodeFailed, StartError
+from decentralized.in_memory import InMemoryRun
 from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
-from decentralized.node import Node
+from decentralized.node import Node, channel_settings
 from decentralized.prepare import Prepared
 from decentralized.run_directory import NodeDirectory, RunDirectory
 from decentralized.seeding import derive
@@ -24,8 +26,6 @@ from decentralized.types import NodeId
 
 PR_SET_PDEATHSIG = 1
 WATCH_S = 0.2  # how often a node looks at its control line
-MESSAGE_SLACK = 4  # a message may be this many times larger than the parameters
-MIN_MESSAGE_BYTES = 1024 * 1024
 
 
 def die_with_parent(parent: int) -> None:
@@ -93,11 +93,7 @@ class NodeProcess:
         return transport
 
     def _channel(self, transport: ZeroMqTransport) -> Channel:
-        settings = ChannelSettings(
-            run=bytes.fromhex(self._start.run),
-            deadline_s=self._prepared.experiment.network.deadline_s,
-            max_payload_bytes=max(MIN_MESSAGE_BYTES, MESSAGE_SLACK * 4 * self._start.parameters),
-        )
+        settings = channel_settings(self._prepared, bytes.fromhex(self._start.run))
         return Channel(self._node, transport, settings, _log, self._watch)
 
     def _watch(self) -> None:
@@ -123,6 +119,25 @@ class NodeProcess:
         return code
 
 
+def run_threads(prepared: Prepared, connection: socket.socket, start: Start) -> int:
+    """All nodes in this process; returns the exit code."""
+    control = ControlLine(connection)
+    directory = RunDirectory(start.directory)
+    _log_to(directory.node(0).make())
+    torch.set_num_threads(1)
+    code = 0
+    try:
+        for node in range(prepared.experiment.nodes):
+            control.tell(Listening(node, "memory", os.getpid()))
+        InMemoryRun(prepared, directory, control.tell, _log).run()
+    except NodeFailed as error:
+        traceback.print_exception(error)
+        control.tell(Failed(0, 0, type(error).__name__, str(error), error.advice, error.exit_code))
+        code = error.exit_code
+    control.close()
+    return code
+
+
 def _log_to(directory: NodeDirectory) -> None:
     """From now on all output of this process, native crashes included, goes to the node's log."""
     with open(directory.log, "ab", buffering=0) as file:
@@ -136,16 +151,19 @@ def _log(line: str) -> None:
     print(time.strftime("%H:%M:%S"), line, file=sys.stderr)
 
 
-def run_forked(
-    prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, host: str, parent: int
+def run_child(
+    prepared: Prepared, nodes: Sequence[NodeId], connection: socket.socket, start: Start, host: str, parent: int
 ) -> None:
-    """The life of a forked child; never returns."""
+    """The life of a child of the fork server, which has one node or, as threads, all; never returns."""
     code = 1
     try:
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's business
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        code = NodeProcess(prepared, node, connection, start, host).main()
+        if prepared.experiment.network.transport == "memory":
+            code = run_threads(prepared, connection, start)
+        else:
+            code = NodeProcess(prepared, nodes[0], connection, start, host).main()
     finally:
         os._exit(code)

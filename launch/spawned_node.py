@@ -10,18 +10,18 @@ from decentralized import config, control
 from decentralized.build import BuiltIn
 from decentralized.control import Prepare, Start
 from decentralized.prepare import prepare
-from launch.node_process import run_forked
+from launch.node_process import run_child
 
 
 def main() -> None:
-    """Arguments: file descriptor of the socket pair, node, parent's process id. Standard input: two facts."""
-    descriptor, node, parent = (int(argument) for argument in sys.argv[1:4])
+    """Arguments: file descriptor of the socket pair, parent's process id, nodes. Standard input: two facts."""
+    descriptor, parent, *nodes = (int(argument) for argument in sys.argv[1:])
     preparation, start = (control.decode(line) for line in sys.stdin.buffer.read().splitlines())
     if not isinstance(preparation, Prepare) or not isinstance(start, Start):
         sys.exit("expected a Prepare and a Start fact on standard input")
     experiment = config.parse(preparation.config, BuiltIn())
     prepared = prepare(experiment, Path(preparation.data_root))
-    run_forked(prepared, node, socket.socket(fileno=descriptor), start, preparation.host, parent)
+    run_child(prepared, nodes, socket.socket(fileno=descriptor), start, preparation.host, parent)
 
 
 if __name__ == "__main__":

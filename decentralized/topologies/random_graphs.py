@@ -47,8 +47,10 @@ class RandomRegular:
             )
 
         def draw(seed: int) -> networkx.Graph[NodeId]:
-            drawn: networkx.Graph[NodeId] = networkx.random_regular_graph(degree, nodes, seed=seed)
-            return drawn
+            missing = nodes - 1 - degree
+            drawn: networkx.Graph[NodeId] = networkx.random_regular_graph(min(degree, missing), nodes, seed=seed)
+            # A dense graph is drawn as the edges that it lacks: drawing it directly may not end.
+            return drawn if degree <= missing else networkx.complement(drawn)
 
         return _drawn(draw, nodes, generator, self._config.connected, "a degree of at least 2, better 3")
 

@@ -23,27 +23,27 @@ def _nothing(node: NodeId) -> None:
 
 
 class Turns:
-    """Passes one turn around the nodes, in node order."""
+    """Passes one turn around the nodes, in node order; each waits at a gate of its own, so a pass wakes only one."""
 
     def __init__(
-        self, on_enter: Callable[[NodeId], None] = _nothing, on_leave: Callable[[NodeId], None] = _nothing
+        self,
+        nodes: Sequence[NodeId],
+        on_enter: Callable[[NodeId], None] = _nothing,
+        on_leave: Callable[[NodeId], None] = _nothing,
     ) -> None:
-        self._condition = threading.Condition()
-        self._order: list[NodeId] = []
-        self._current: NodeId | None = None
+        self._order = sorted(nodes)
+        self._gates = {node: threading.Semaphore(0) for node in self._order}
         self._on_enter, self._on_leave = on_enter, on_leave
         self._waits = 0
         self._stopped = False
 
-    def join(self, nodes: Sequence[NodeId]) -> None:
-        """These nodes take turns from now on; the first one has it."""
-        self._order = sorted(nodes)
-        self._current = self._order[0]
+    def begin(self) -> None:
+        """Give the first node its turn."""
+        self._gates[self._order[0]].release()
 
     def enter(self, node: NodeId) -> None:
         """Wait for this node's turn."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._current == node)
+        self._gates[node].acquire()
         if self._stopped:
             raise NetworkError(f"node {node} stops, because another node of this process failed")
         self._on_enter(node)
@@ -51,13 +51,12 @@ class Turns:
     def leave(self, node: NodeId, last: bool = False) -> None:
         """Pass the turn on; with `last`, for good."""
         self._on_leave(node)
-        with self._condition:
-            position = self._order.index(node)
-            following = self._order[(position + 1) % len(self._order)]
-            if last:
-                self._order.remove(node)
-            self._current = following if self._order else None
-            self._condition.notify_all()
+        position = self._order.index(node)
+        following = self._order[(position + 1) % len(self._order)]
+        if last:
+            self._order.remove(node)
+        if self._order:
+            self._gates[following].release()
 
     def wait(self, node: NodeId) -> None:
         """Let every other node have a turn; sleeps once all have only waited, since only time can help then."""

@@ -39,6 +39,10 @@ def make_plan(
     if not 0 <= machine < len(machines.machines):
         raise ConfigError([f"--machine {machine}: the IP map has machines 0 to {len(machines.machines) - 1}"])
     machines.split(experiment.nodes)
+    if experiment.network.transport == "memory" and len(machines.machines) > 1:
+        raise ConfigError(
+            ['network.transport = "memory" runs in one process; an IP map with several machines needs "tcp"']
+        )
     return Plan(experiment, machines, machine, data_root(str(data) if data else None).absolute(), out)
 
 

@@ -117,6 +117,15 @@ def test_facts_of_a_graph_in_pieces() -> None:
     assert facts.mixing_time == inf
 
 
+@pytest.mark.parametrize("nodes", [4, 5, 13, 16])
+def test_two_rings_never_agree(nodes: int) -> None:
+    """Exactly 0 and infinite, although the computed lambda_2 is not exactly 1."""
+    one_ring = [(i, (i + 1) % nodes) for i in range(nodes)]
+    facts = describe(undirected(2 * nodes, one_ring + [(nodes + i, nodes + j) for i, j in one_ring]))
+    assert (facts.components, facts.diameter) == ((nodes, nodes), nodes // 2)
+    assert (facts.spectral_gap, facts.mixing_time) == (0, inf)
+
+
 def test_facts_of_one_node() -> None:
     facts = describe(make(Ring, 1))
     assert (facts.edges, facts.degree_max, facts.components, facts.diameter) == (0, 0, (1,), 0)

@@ -50,6 +50,13 @@ def test_random_regular(nodes: int, degree: int, seed: int) -> None:
         assert describe(graph).components == (nodes,)
 
 
+@pytest.mark.parametrize("degree", [47, 48, 90, 94, 95])
+def test_dense_regular_graphs_are_drawn_at_once(degree: int) -> None:
+    graph = make(RandomRegular, 96, degree=degree)
+    check(graph, 96)
+    assert {len(targets) for targets in graph.targets} == {degree}
+
+
 @settings(max_examples=30, deadline=None)
 @given(nodes=st.integers(1, 30), probability=st.floats(0, 1), seed=SEEDS)
 def test_erdos_renyi(nodes: int, probability: float, seed: int) -> None:

@@ -1,0 +1,87 @@
+"""All nodes of an experiment in this one process, as threads that take turns: to debug, and to test without a network.
+
+The nodes are the same `Node` objects as in processes and give the same bits. Torch's global generator belongs to the
+process, so each node's state of it is swapped in and out with its turn.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from decentralized.channel import Channel
+from decentralized.errors import DecentralizedError, NodeFailed
+from decentralized.interfaces import Learner
+from decentralized.lazy import torch
+from decentralized.node import Node, Tell, channel_settings
+from decentralized.prepare import Prepared
+from decentralized.run_directory import RunDirectory
+from decentralized.seeding import derive
+from decentralized.transport.memory import MemoryNetwork, MemoryTransport, Turns
+from decentralized.types import NodeId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RUN = b"inmemory"
+
+
+class InMemoryRun:
+    """Runs all nodes to their end; `learners` are theirs afterwards."""
+
+    def __init__(self, prepared: Prepared, directory: RunDirectory, tell: Tell, log: Callable[[str], None]) -> None:
+        self._prepared, self._directory, self._tell, self._log = prepared, directory, tell, log
+        nodes = range(prepared.experiment.nodes)
+        self._random: dict[NodeId, Tensor] = {node: self._first_state(node) for node in nodes}
+        self._turns = Turns(nodes, self._enter, self._leave)
+        self._network = MemoryNetwork(self._turns)
+        self._unfinished = set(nodes)
+        self._error: DecentralizedError | None = None
+        self.learners: dict[NodeId, Learner] = {}
+
+    def run(self) -> None:
+        """Raises the error of the node that failed first."""
+        mine = torch.get_rng_state()
+        nodes = sorted(self._unfinished)
+        transports = {node: self._network.transport(node) for node in nodes}
+        threads = [threading.Thread(target=self._live, args=(node, transports[node])) for node in nodes]
+        for thread in threads:
+            thread.start()
+        self._turns.begin()
+        for thread in threads:
+            thread.join()
+        torch.set_rng_state(mine)
+        if self._error is not None:
+            raise self._error
+
+    def _live(self, node: NodeId, transport: MemoryTransport) -> None:
+        channel = Channel(node, transport, channel_settings(self._prepared, RUN), self._log)
+        runner = Node(self._prepared, node, channel, self._directory.node(node), self._tell, self._log)
+        try:
+            self._turns.enter(node)
+            self.learners[node] = runner.run()
+            self._unfinished.discard(node)
+            channel.drain(lambda: not self._unfinished)
+        except Exception as error:  # noqa: BLE001 - a thread's failure must reach the caller
+            self._fail(runner, error)
+        finally:
+            self._turns.leave(node, last=True)
+
+    def _fail(self, runner: Node, error: Exception) -> None:
+        if self._error is None:
+            where = f"node {runner.node} failed in round {runner.round}: {type(error).__name__}: {error}"
+            self._error = NodeFailed(where, getattr(error, "advice", ""))
+            self._error.__cause__ = error
+        self._turns.stop()
+
+    def _enter(self, node: NodeId) -> None:
+        torch.set_rng_state(self._random[node])
+
+    def _leave(self, node: NodeId) -> None:
+        self._random[node] = torch.get_rng_state()
+
+    def _first_state(self, node: NodeId) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self._prepared.experiment.seed, "torch", node))
+            return torch.get_rng_state()
