@@ -1,36 +1,98 @@
-"""Where a key stands in a TOML file, for error messages."""
+"""Where a setting comes from, for error messages: a line of a TOML file, or the command line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-_TABLE = re.compile(r"^\s*\[\s*([A-Za-z0-9_.\- ]+?)\s*\]")
-_KEY = re.compile(r"^\s*([A-Za-z0-9_.\-]+)\s*=")
+Key = tuple[str, ...]
+
+_NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
+_DOTTED = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
+_TABLE = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(rf"\s*({_DOTTED})\s*=")
+_TOKEN = re.compile(r"""\"{3}|'{3}|"(?:\\.|[^"\\])*"|'[^']*'|\#.*|[\[\]{}]""")
 
 
 class Places:
-    """Line numbers of tables and keys. A key inside an inline table is given the line where that table begins."""
+    """Line numbers of tables and keys, and the keys that `--set` gave (key to its KEY=VALUE).
 
-    def __init__(self, text: str, name: str) -> None:
+    A key inside an inline table is given the line where that table begins.
+    """
+
+    def __init__(self, text: str, name: str, overrides: Mapping[Key, str] | None = None) -> None:
         self._name = name
-        self._lines: dict[tuple[str, ...], int] = {}
-        table: tuple[str, ...] = ()
-        for number, line in enumerate(text.splitlines(), 1):
-            if header := _TABLE.match(line):
-                table = _split(header[1])
-                self._lines.setdefault(table, number)
-            elif key := _KEY.match(line):
-                self._lines.setdefault(table + _split(key[1]), number)
+        self._overrides = dict(overrides or {})
+        self._lines = _line_numbers(text)
 
-    def of(self, location: Sequence[str]) -> str:
-        """ "FILE:LINE" of the key, or of the nearest table around it."""
-        for end in range(len(location), 0, -1):
-            line = self._lines.get(tuple(location[:end]))
-            if line is not None:
-                return f"{self._name}:{line}"
+    def of(self, location: Sequence[int | str]) -> str:
+        """ "FILE:LINE" or "--set KEY=VALUE" of the key, or of the nearest table around it; "" where nothing has a name."""
+        key = tuple(str(part) for part in location)
+        for end in range(len(key), 0, -1):
+            if key[:end] in self._overrides:
+                return f"--set {self._overrides[key[:end]]}"
+            if key[:end] in self._lines:
+                return f"{self._name}:{self._lines[key[:end]]}" if self._name else ""
+            inside = [override for other, override in self._overrides.items() if other[:end] == key[:end]]
+            if inside:  # a table that only the command line has
+                return f"--set {inside[0]}"
         return self._name
 
 
-def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in dotted.split("."))
+def split(dotted_key: str) -> Key:
+    """The names in a dotted key, without their quotes."""
+    return tuple(part.strip("\"'") for part in re.findall(_NAME, dotted_key))
+
+
+def _line_numbers(text: str) -> dict[Key, int]:
+    lines: dict[Key, int] = {}
+    table: Key = ()
+    nesting = _Nesting()
+    for number, line in enumerate(text.splitlines(), 1):
+        if nesting.open:  # the rest of a list or of a long string
+            nesting.read(line)
+        elif header := _TABLE.match(line):
+            table = split(header[1])
+            _note(lines, (), table, number)
+        elif key := _KEY.match(line):
+            _note(lines, table, split(key[1]), number)
+            nesting.read(line[key.end() :])
+    return lines
+
+
+def _note(lines: dict[Key, int], table: Key, key: Key, number: int) -> None:
+    """A dotted key also begins the tables that it names."""
+    for end in range(1, len(key) + 1):
+        lines.setdefault(table + key[:end], number)
+
+
+class _Nesting:
+    """Whether a value goes on in the next line."""
+
+    def __init__(self) -> None:
+        self._depth, self._quote = 0, ""
+
+    @property
+    def open(self) -> bool:
+        return self._depth > 0 or self._quote != ""
+
+    def read(self, text: str) -> None:
+        position = 0
+        while position >= 0:
+            position = self._after_quote(text, position) if self._quote else self._after_token(text, position)
+
+    def _after_quote(self, text: str, position: int) -> int:
+        end = text.find(self._quote, position)
+        if end < 0:
+            return -1
+        self._quote = ""
+        return end + 3
+
+    def _after_token(self, text: str, position: int) -> int:
+        token = _TOKEN.search(text, position)
+        if token is None:
+            return -1
+        if token[0] in ('"""', "'''"):
+            self._quote = token[0]
+        self._depth += (token[0] in "[{") - (token[0] in "]}")
+        return token.end()

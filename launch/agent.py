@@ -79,6 +79,7 @@ class Agent:
         self._ended: Fact | None = None  # Stop or Abort, once it has been decided
         self._left: set[int] = set()
         self._interrupted = False
+        self._first_round = False
 
     def run(self) -> RunDirectory:
         """Returns the run's directory; raises the error with which the run ended."""
@@ -144,6 +145,9 @@ class Agent:
             for machine, fact in self._agents.hear():
                 self._hear_agent(machine, fact)
             self._check_agents()
+        if not self._first_round and self._state.slowest_round >= 1:
+            self._first_round = True
+            self._event("first-round")
         self._check_start()
         self._view.refresh()
 

@@ -39,7 +39,7 @@ class SGD:
         self._train, self._test = TensorSamples(data.train, data), TensorSamples(data.test, data)
         self.parameters = FlatParameters(model, with_buffers=config.buffers == "averaged")
         self._criterion = Criterion(make(torch.nn, config.loss, "loss"))
-        self._penalty: Callable[[], Tensor] | None = getattr(model, "penalty", None)
+        self._penalty: Callable[[], Tensor | None] = getattr(model, "penalty", lambda: None)
         self._optimizer = self._new_optimizer()
         self._schedule: Any = None
         if config.schedule is not None:
@@ -113,8 +113,9 @@ class SGD:
         def closure() -> Tensor:  # some optimizers (LBFGS) evaluate the loss more than once in a step
             self._optimizer.zero_grad()
             loss = self._criterion(self._model(inputs), targets_B)
-            if self._penalty is not None:
-                loss = loss + self._penalty()
+            penalty = self._penalty()
+            if penalty is not None:
+                loss = loss + penalty
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 

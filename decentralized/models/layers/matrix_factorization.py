@@ -35,7 +35,9 @@ class MatrixFactorizationNetwork(nn.Module):
             rating_B = rating_B + self.user_biases(users_B)[:, 0] + self.item_biases(items_B)[:, 0]
         return rating_B
 
-    def penalty(self) -> torch.Tensor:
-        """lambda/2 (||X||^2 + ||Y||^2), a scalar to add to the loss; the biases are not regularized."""
+    def penalty(self) -> torch.Tensor | None:
+        """lambda/2 (||X||^2 + ||Y||^2), to add to the loss; the biases are not regularized. None for lambda 0."""
+        if not self.regularization:
+            return None  # squaring both tables costs more than the rest of a step
         squares = self.user_factors.weight.square().sum() + self.item_factors.weight.square().sum()
         return self.regularization / 2 * squares

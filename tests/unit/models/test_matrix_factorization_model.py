@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from decentralized.models.layers.matrix_factorization import MatrixFactorizationNetwork
 from decentralized.models.matrix_factorization import MatrixFactorization
@@ -50,6 +51,7 @@ def test_penalty_leaves_the_biases_out() -> None:
         item_biases=torch.tensor([[100.0]]),
     )
     penalty = module.penalty()
+    assert penalty is not None
     assert penalty.item() == 0.25 * (1 + 4 + 9 + 16 + 25 + 36)
     penalty.backward()  # type: ignore[no-untyped-call]
     gradient = module.user_factors.weight.grad
@@ -58,7 +60,7 @@ def test_penalty_leaves_the_biases_out() -> None:
 
 
 def test_no_regularization_no_penalty() -> None:
-    assert build(2, 3).penalty().item() == 0.0
+    assert build(2, 3).penalty() is None
 
 
 def test_initial_bias_is_the_first_prediction() -> None:
@@ -108,3 +110,23 @@ def read_ratings(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     items = {name: number for number, name in enumerate(dict.fromkeys(row[1] for row in rows))}
     pairs = torch.tensor([[users[row[0]], items[row[1]]] for row in rows])
     return pairs, torch.tensor([float(row[2]) for row in rows])
+
+
+def test_sparse_gradients_take_the_same_steps() -> None:
+    pairs, ratings = torch.tensor([[0, 1], [2, 1], [0, 3]]), torch.tensor([4.0, 2.0, 5.0])
+    after = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        module = build(3, 4, sparse_gradients=sparse)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.25)
+        torch.nn.functional.mse_loss(module(pairs), ratings).backward()  # type: ignore[no-untyped-call]
+        assert module.item_factors.weight.grad is not None
+        assert module.item_factors.weight.grad.is_sparse == sparse
+        optimizer.step()
+        after.append(torch.nn.utils.parameters_to_vector(module.parameters()))
+    assert torch.allclose(after[0], after[1], atol=1e-6)
+
+
+def test_sparse_gradients_exclude_a_penalty() -> None:
+    with pytest.raises(ValidationError, match="exclude each other"):
+        MatrixFactorization.Config(name="matrix-factorization", sparse_gradients=True, regularization=0.1)
