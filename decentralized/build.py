@@ -7,11 +7,13 @@ files of the components that a configuration names.
 from __future__ import annotations
 
 import importlib
+import traceback
+from types import ModuleType
 from typing import Any
 
 from pydantic import ConfigDict
 
-from decentralized.config import nearest
+from decentralized.mistakes import nearest
 from decentralized.settings import Component
 
 TABLES: dict[str, dict[str, str]] = {
@@ -73,7 +75,7 @@ TABLES: dict[str, dict[str, str]] = {
 class AnySettings(Component):
     """Settings of a class that a user wrote without a `Config`: whatever the table says."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -95,21 +97,51 @@ class BuiltIn:
         if ":" in name and not self._import_others:
             return AnySettings
         settings = getattr(find(family, name), "Config", AnySettings)
-        if not issubclass(settings, Component):
-            raise LookupError(f"{name}: its Config should be a decentralized.settings.Component")
+        if not isinstance(settings, type) or not issubclass(settings, Component):
+            raise LookupError(f"{family} '{name}': its Config should be a decentralized.settings.Component")
         return settings
+
+    def names(self, family: str) -> list[str]:
+        """The names that the TOML can use, in the order of the table."""
+        return list(TABLES[family])
 
 
 def find(family: str, name: str) -> Any:
     """The class of a component; raises LookupError with the nearest known name."""
-    path = name if ":" in name else TABLES[family].get(name)
+    if ":" in name:
+        return _find_other(family, name)
+    path = TABLES[family].get(name)
     if path is None:
         raise LookupError(f"unknown {family} '{name}'{nearest(name, list(TABLES[family]))}")
     module_name, _, class_name = path.partition(":")
+    return getattr(importlib.import_module(module_name), class_name)
+
+
+def _find_other(family: str, name: str) -> Any:
+    """A class that a user wrote. Raises LookupError when it cannot be had, whatever its module does when imported."""
+    module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise LookupError(f"{family} '{name}' should look like 'package.module:Class'")
     try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"{family} '{name}' cannot be imported: {error}") from None
+        module = importlib.import_module(module_name)
+    except Exception as error:  # code of others can raise anything
+        what = f"{type(error).__name__}: {error}{_line(error)}"
+        raise LookupError(f"{family} '{name}' cannot be imported: {what}") from error
+    if not hasattr(module, class_name):
+        raise LookupError(f"{family} '{name}': {module_name} has no '{class_name}'{_nearest_class(class_name, module)}")
+    return getattr(module, class_name)
+
+
+def _line(error: Exception) -> str:
+    """Where code of others raised, as far as the message does not say so itself."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    inside = not frame.filename.startswith("<frozen") and frame.filename != importlib.__file__
+    return f" ({frame.filename}:{frame.lineno})" if inside else ""
+
+
+def _nearest_class(name: str, module: ModuleType) -> str:
+    close = nearest(name, [other for other, value in vars(module).items() if isinstance(value, type)])
+    return close if "did you mean" in close else ""
 
 
 def create(family: str, settings: Component, *parts: Any) -> Any:

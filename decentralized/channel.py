@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from decentralized import codec
 from decentralized.errors import CodecError, PeerSilent
+from decentralized.inbox import Inbox, Key
 from decentralized.interfaces import Transport
 from decentralized.link import PREFIX_BYTES, Link, Snapshot
 from decentralized.types import Buffer, Message, NodeId
@@ -22,8 +23,8 @@ POLL_S = 0.25  # the longest sleep between two looks at the clock
 BUSY_POLL_S = 0.1  # how often a working node looks at the network
 BEATS_PER_DEADLINE = 6
 CONFIRM_AFTER = 2  # whole messages that may go unconfirmed when nothing is sent the other way
-
-Key = tuple[int, int, NodeId]  # round, step, sender
+CONFIRM_BYTES = 64 * 1024  # so much is confirmed at once: until then the sender keeps it in memory
+WAITING_PAYLOADS = 4  # as many of the largest payloads may wait for each sender
 
 
 @dataclass
@@ -55,42 +56,10 @@ class ChannelSettings:
     run: bytes
     deadline_s: float = 60.0
     max_payload_bytes: int = 2**32
-    incarnation: int = 0
+    incarnation: int = 1
+    """Larger whenever the node is started again in the same run; at least 1."""
     max_waiting: int = 64
-    """Messages of one kind and sender that are kept until they are wanted; further ones are dropped."""
-
-
-@dataclass
-class _Inbox:
-    """Messages of one kind that nobody has taken yet, in order of arrival."""
-
-    limit: int
-    waiting: dict[Key, Message] = field(default_factory=dict)
-    taken: dict[NodeId, tuple[int, int]] = field(default_factory=dict)  # newest (round, step) taken of each sender
-    held: Counter[NodeId] = field(default_factory=Counter)
-
-    def put(self, message: Message) -> str | None:
-        """Keeps the message, or says why it is dropped."""
-        sender, moment = message.sender, (message.round, message.step)
-        key = (*moment, sender)
-        if key in self.waiting or moment <= self.taken.get(sender, (-1, -1)):
-            return "duplicate or stale"
-        if self.held[sender] >= self.limit:
-            return "too many messages waiting"
-        self.waiting[key] = message
-        self.held[sender] += 1
-        return None
-
-    def take(self, key: Key) -> Message | None:
-        return self._pop(key) if key in self.waiting else None
-
-    def take_first(self) -> Message:
-        return self._pop(next(iter(self.waiting)))
-
-    def _pop(self, key: Key) -> Message:
-        self.taken[key[2]] = max(key[:2], self.taken.get(key[2], (-1, -1)))
-        self.held[key[2]] -= 1
-        return self.waiting.pop(key)
+    """Messages of one sender that are kept until they are wanted; further ones are dropped."""
 
 
 class Channel:
@@ -115,8 +84,10 @@ class Channel:
         self._node, self._transport, self._settings = node, transport, settings
         self._log, self._watch, self._clock = log, watch, clock
         self._links: dict[NodeId, Link] = {}
-        self._inboxes: dict[str, _Inbox] = {}
-        self._heard: dict[NodeId, float] = {}
+        self._inbox = Inbox(settings.max_waiting, WAITING_PAYLOADS * settings.max_payload_bytes)
+        self._beat_s = settings.deadline_s / BEATS_PER_DEADLINE
+        self._listened_s = 0.0  # the clock by which peers are silent: it stands still while this node does
+        self._heard: dict[NodeId, float] = {}  # on that clock
         self._last_beat = self._last_look = clock()
 
     def send(self, to: NodeId, message: Message) -> None:
@@ -124,10 +95,15 @@ class Channel:
         self.broadcast([to], message)
 
     def broadcast(self, peers: Sequence[NodeId], message: Message) -> None:
-        """Queue one message for several peers; its arrays are copied once and may change as soon as this returns."""
+        """Queue one message for several peers; its arrays are copied once and may change as soon as this returns.
+
+        Raises CodecError for a message that the peers would refuse.
+        """
         if not peers:
             return
         encoded = codec.encode(message)
+        if encoded.payload_bytes > (most := self._settings.max_payload_bytes):
+            raise CodecError(f"a {message.kind!r} message of {encoded.payload_bytes} bytes; at most {most} may travel")
         snapshot = Snapshot.of(encoded, self._transport.freeze)
         now = self._clock()
         for peer in peers:
@@ -142,29 +118,30 @@ class Channel:
 
         Raises PeerSilent when nothing at all has come from the awaited peer for the deadline.
         """
-        inbox = self._inbox(kind)
         for sender in sorted(senders):
-            message = inbox.take((round, step, sender))
-            if message is None:
-                message = self._await(inbox, (round, step, sender), f"{kind} of round {round}")
-            yield sender, message
+            key = (round, step, sender)
+            yield sender, self._inbox.take(kind, key) or self._await(kind, key)
 
     def next(self, kind: str) -> Message:
         """The message of this kind that arrived first, whoever sent it; raises PeerSilent after the deadline."""
-        inbox = self._inbox(kind)
-        began = self._clock()
-        while not inbox.waiting:
+        began, since = self._listen()
+        while (message := self._inbox.take_first(kind)) is None:
             self._pump(POLL_S)
-            if self._clock() - max([began, *self._heard.values()]) > self._settings.deadline_s:
+            if self._listened_s - max([since, *self._heard.values()]) > self._settings.deadline_s:
                 raise PeerSilent(f"node {self._node} heard of no peer for {self._settings.deadline_s:g} s")
         self.waited_s += self._clock() - began
-        return self._take_first(inbox)
+        self._confirm(message.sender)
+        return message
 
     def poll(self, kind: str) -> list[Message]:
         """All messages of this kind that have arrived, in order of arrival; does not wait."""
         self._pump(0.0)
-        inbox = self._inbox(kind)
-        return [self._take_first(inbox) for _ in range(len(inbox.waiting))]
+        messages = []
+        while (message := self._inbox.take_first(kind)) is not None:
+            messages.append(message)
+        for sender in sorted({message.sender for message in messages}):
+            self._confirm(sender)
+        return messages
 
     def progress(self) -> None:
         """To be called in every long loop: keeps messages moving and tells the peers that this node is alive."""
@@ -173,9 +150,8 @@ class Channel:
 
     def drain(self, done: Callable[[], bool]) -> None:
         """Confirm everything received and keep re-sending what is not confirmed, until `done()`."""
-        for peer, link in self._links.items():
-            if link.unconfirmed:
-                self._control(peer, link.status())
+        for peer in self._links:
+            self._confirm(peer)
         while not done():
             self._pump(POLL_S)
 
@@ -185,12 +161,8 @@ class Channel:
         return all(link.idle for link in self._links.values())
 
     def heard(self) -> Mapping[NodeId, float]:
-        """Seconds since something last came from each peer."""
-        now = self._clock()
-        return {peer: now - when for peer, when in self._heard.items()}
-
-    def _inbox(self, kind: str) -> _Inbox:
-        return self._inboxes.setdefault(kind, _Inbox(self._settings.max_waiting))
+        """Seconds that this node has listened since something valid last came from each peer."""
+        return {peer: self._listened_s - when for peer, when in self._heard.items()}
 
     def _link(self, peer: NodeId) -> Link:
         if peer not in self._links:
@@ -198,41 +170,49 @@ class Channel:
             self._links[peer] = Link(settings.run, settings.incarnation, settings.max_payload_bytes)
         return self._links[peer]
 
-    def _await(self, inbox: _Inbox, key: Key, what: str) -> Message:
-        sender, began = key[2], self._clock()
-        while (message := inbox.take(key)) is None:
+    def _await(self, kind: str, key: Key) -> Message:
+        round, _, sender = key
+        began, since = self._listen()
+        while (message := self._inbox.take(kind, key)) is None:
             self._pump(POLL_S)
-            silent = self._clock() - max(began, self._heard.get(sender, began))
+            silent = self._listened_s - max(since, self._heard.get(sender, since))
             if silent > self._settings.deadline_s:
-                raise PeerSilent(f"node {self._node} waits for {what} from node {sender}, silent for {silent:.0f} s")
+                what = f"{kind} of round {round} from node {sender}"
+                raise PeerSilent(f"node {self._node} waits for {what}, silent for {silent:.0f} s")
         self.waited_s += self._clock() - began
-        return message
-
-    def _take_first(self, inbox: _Inbox) -> Message:
-        message = inbox.take_first()
-        self._control(message.sender, self._link(message.sender).status())
         return message
 
     def _pump(self, timeout_s: float) -> None:
         """One look at the network, the clock, and whatever `watch` looks at."""
         self._watch()
-        for peer, frames in self._transport.poll(timeout_s):
-            self._receive(peer, frames)
-        now = self._last_look = self._clock()
-        beat = now - self._last_beat > self._settings.deadline_s / BEATS_PER_DEADLINE
+        arrived = self._transport.poll(min(timeout_s, self._beat_s / 2))
+        now, _ = self._listen()
+        for peer, frames in arrived:
+            self._receive(peer, frames, now)
+        beat = now - self._last_beat >= self._beat_s
         for peer, link in self._links.items():
             for answer in link.tick(now):
                 self._control(peer, answer)
-            if beat or link.unconfirmed >= CONFIRM_AFTER:
+            if beat or link.unconfirmed >= CONFIRM_AFTER or link.unconfirmed_bytes >= CONFIRM_BYTES:
                 self._control(peer, link.status())
         if beat:
             self._last_beat = now
 
-    def _receive(self, peer: NodeId, frames: Sequence[Buffer]) -> None:
+    def _listen(self) -> tuple[float, float]:
+        """The time, and how long this node has listened; a long gap since the last look counts as one beat only."""
+        now = self._clock()
+        self._listened_s += min(now - self._last_look, self._beat_s)
+        self._last_look = now
+        return now, self._listened_s
+
+    def _receive(self, peer: NodeId, frames: Sequence[Buffer], now: float) -> None:
         link = self._link(peer)
-        now = self._heard[peer] = self._clock()
+        known = link.peer_incarnation
         try:
             content, answers = link.receive(frames, now)
+            if link.peer_incarnation != known:
+                self._inbox.forget(peer)
+            self._heard[peer] = self._listened_s
             for answer in answers:
                 self._control(peer, answer)
             if content is not None:
@@ -244,14 +224,20 @@ class Channel:
         if message.sender != peer:
             self._drop(peer, "foreign", f"claims to come from node {message.sender}")
             return
-        why = self._inbox(message.kind).put(message)
+        why = self._inbox.put(message)
         if why is not None:
-            self._drop(peer, why, f"{message.kind} of round {message.round}")
+            self._drop(peer, why, f"{message.kind!r} of round {message.round}")
 
     def _drop(self, peer: NodeId, why: str, detail: str) -> None:
         if not self.dropped[f"{why}/{peer}"]:
             self._log(f"dropped a message of node {peer} ({why}): {detail}; further ones are only counted")
         self.dropped[f"{why}/{peer}"] += 1
+
+    def _confirm(self, peer: NodeId) -> None:
+        """Acknowledge what came from the peer, unless that has been done."""
+        link = self._link(peer)
+        if link.unconfirmed:
+            self._control(peer, link.status())
 
     def _control(self, peer: NodeId, frames: list[Buffer]) -> None:
         size = sum(len(frame) for frame in frames)

@@ -1,7 +1,7 @@
 """Message <-> bytes: a small typed header and one payload. Every bound is checked on the way in.
 
 Payload: the buffers one after the other, each starting at a multiple of 8 bytes, so that a received payload can be
-viewed as arrays without a copy. Numbers are little-endian.
+viewed as arrays without a copy; nothing follows the last one. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -57,34 +57,37 @@ class Encoded:
         return self.payload_bytes - self.indices_bytes
 
 
-def _padding(size: int) -> int:
-    return -size % ALIGNMENT
-
-
 def encode(message: Message) -> Encoded:
-    """Header and payload of a message. Raises CodecError for an array that cannot travel."""
+    """Header and payload of a message. Raises CodecError for what cannot travel or would be refused on arrival."""
     buffers: list[_Buffer] = []
     parts: list[memoryview] = []
-    indices_bytes = 0
+    offset = indices_bytes = 0
     for name, array in message.payload.buffers.items():
         if array.dtype.str not in DTYPES or array.ndim != 1 or not array.flags.c_contiguous:
             raise CodecError(
                 f"buffer {name!r} is {array.dtype} of shape {array.shape}; flat little-endian arrays travel"
             )
         buffers.append(_Buffer(name, array.dtype.str, len(array)))
-        size = array.nbytes + _padding(array.nbytes)
-        indices_bytes += size if name == "indices" else 0
-        if array.nbytes:
-            parts.append(array.data.cast("B"))
-        if size > array.nbytes:
-            parts.append(memoryview(bytes(size - array.nbytes)))
+        padding = -offset % ALIGNMENT
+        pieces = (memoryview(bytes(padding)), array.view(np.uint8).data)
+        parts += [piece for piece in pieces if piece.nbytes]
+        offset += padding + array.nbytes
+        indices_bytes += padding + array.nbytes if name == "indices" else 0
+    return Encoded(_encode_header(message, buffers), parts, offset, indices_bytes)
+
+
+def _encode_header(message: Message, buffers: list[_Buffer]) -> bytes:
     scalars = dict(message.payload.scalars)
-    header = _encoder.encode(_Header(message.kind, message.round, message.step, message.sender, scalars, buffers))
+    try:
+        header = _encoder.encode(_Header(message.kind, message.round, message.step, message.sender, scalars, buffers))
+        _decoder.decode(header)  # a message that every peer drops would keep them waiting for ever
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"a {message.kind!r} message cannot travel: {error}") from None
     if len(header) > MAX_HEADER_BYTES:
         raise CodecError(
             f"the header of a {message.kind!r} message has {len(header)} bytes; {MAX_HEADER_BYTES} may travel"
         )
-    return Encoded(header, parts, sum(part.nbytes for part in parts), indices_bytes)
+    return header
 
 
 def decode(header: memoryview | bytes, payload: memoryview) -> Message:
@@ -101,11 +104,11 @@ def decode(header: memoryview | bytes, payload: memoryview) -> Message:
         if spec.dtype not in DTYPES or spec.name in buffers:
             raise CodecError(f"buffer {spec.name!r} of unknown type {spec.dtype!r} or given twice")
         dtype = np.dtype(spec.dtype)
-        size = spec.count * dtype.itemsize
-        if offset + size > payload.nbytes:
-            raise CodecError(f"buffer {spec.name!r} ends at byte {offset + size} of a payload of {payload.nbytes}")
-        buffers[spec.name] = _view(payload, dtype, spec.count, offset)
-        offset += size + _padding(size)
+        start = offset + -offset % ALIGNMENT
+        offset = start + spec.count * dtype.itemsize
+        if offset > payload.nbytes:
+            raise CodecError(f"buffer {spec.name!r} ends at byte {offset} of a payload of {payload.nbytes}")
+        buffers[spec.name] = _view(payload, dtype, spec.count, start)
     if offset != payload.nbytes:
         raise CodecError(f"the header describes {offset} bytes, the payload has {payload.nbytes}")
     scalars: dict[str, Scalar] = dict(head.scalars)

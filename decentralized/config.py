@@ -1,21 +1,23 @@
 """TOML into frozen, typed, cross-checked settings; all mistakes at once, each with its place in the file.
 
-Nothing here imports torch. Whatever needs the data or the model is checked later, in `build.prepare`.
+Nothing here imports torch. Whatever needs the data or the model is checked later, in `prepare.py`.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
-from typing_extensions import Self
+from pydantic import Field, ValidationError, field_validator
 
 from decentralized.errors import ConfigError
+from decentralized.explain import Reading, explain
+from decentralized.mistakes import expected
+from decentralized.overrides import apply
 from decentralized.places import Places
 from decentralized.settings import Catalog, Component, Family, Settings
 from decentralized.types import NodeId
@@ -24,6 +26,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+_TOML_HINTS = {
+    "Cannot overwrite a value": "this key was given before",
+    "Invalid value": "invalid value; strings stand in quotes, true and false are lower case",
+}
 
 
 class Evaluation(Settings):
@@ -53,11 +60,12 @@ class Network(Settings):
     ports: tuple[int, int] | None = None
     """First and last port that nodes may listen on; any free port when not given."""
 
-    @model_validator(mode="after")
-    def _ports_in_order(self) -> Self:
-        if self.ports is not None and not 0 < self.ports[0] <= self.ports[1] < 65536:
-            raise ValueError("ports are [first, last] with 0 < first <= last < 65536")
-        return self
+    @field_validator("ports")
+    @classmethod
+    def _in_order(cls, ports: tuple[int, int] | None) -> tuple[int, int] | None:
+        if ports is not None and not 0 < ports[0] <= ports[1] < 65536:
+            raise expected("[first, last] with 0 < first <= last < 65536")
+        return ports
 
 
 class Processes(Settings):
@@ -77,22 +85,25 @@ class Experiment(Settings):
     nodes: Annotated[int, Field(ge=1, le=100_000)]
     """Node processes over all machines."""
     topology: Annotated[Component, Family("topology")]
+    """Who talks to whom."""
     data: Annotated[Component, Family("data")]
+    """The data set, and how it is divided over the nodes."""
     model: Annotated[Component, Family("model")]
+    """What each node trains."""
     training: Annotated[Component, Family("learner", "sgd")] = Field(default={}, validate_default=True)
+    """How each node trains between two exchanges."""
     algorithm: Annotated[Component, Family("algorithm")]
+    """What a round is, and how many there are."""
     sharing: Annotated[Component, Family("sharing", "full")] = Field(default={}, validate_default=True)
+    """What a node sends of its model."""
     mixing: Annotated[Component, Family("mixing", "metropolis-hastings")] = Field(default={}, validate_default=True)
+    """How a node weighs what it receives."""
     evaluation: Evaluation = Evaluation()
+    """What is measured, and when."""
     network: Network = Network()
+    """How nodes reach each other, and how long they wait."""
     processes: Processes = Processes()
-
-    @model_validator(mode="after")
-    def _enough_ports(self) -> Self:
-        ports = self.network.ports
-        if ports is not None and ports[1] - ports[0] + 1 < self.nodes:
-            raise ValueError(f"network.ports holds {ports[1] - ports[0] + 1} ports, fewer than {self.nodes} nodes")
-        return self
+    """How node processes are made."""
 
 
 def evaluated_nodes(evaluation: Evaluation, nodes: int) -> frozenset[NodeId]:
@@ -102,33 +113,32 @@ def evaluated_nodes(evaluation: Evaluation, nodes: int) -> frozenset[NodeId]:
 
 
 def load(path: Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Experiment:
-    """Read and check a configuration file; `overrides` are KEY=VALUE with dotted keys and TOML values.
+    """Read and check a configuration file.
 
+    `overrides` are KEY=VALUE with dotted keys and TOML values, where a bare word is a string; KEY= takes a key away.
     Raises ConfigError with every mistake.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8: {error}"]) from None
+        raise ConfigError([f"{path}: not UTF-8: byte {error.start} is no text"]) from None
     return parse(text, catalog, str(path), overrides)
 
 
-def parse(text: str, catalog: Catalog, name: str = "configuration", overrides: Sequence[str] = ()) -> Experiment:
+def parse(text: str, catalog: Catalog, name: str = "", overrides: Sequence[str] = ()) -> Experiment:
     """Check the text of a configuration; `name` stands for the file in messages. Raises ConfigError."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{name}: not TOML: {error}"]) from None
-    for override in overrides:
-        _override(document, override)
+    document = _read(text, name)
+    applied, mistakes = apply(document, overrides)
     document = _frozen(document)
     try:
-        return Experiment.model_validate(document, context=catalog)
+        experiment = Experiment.model_validate(document, context=catalog)
     except ValidationError as error:
-        places = Places(text, name)
-        raise ConfigError([_describe(item, document, catalog, places) for item in error.errors()]) from None
+        mistakes += explain(error, Reading(Experiment, document, catalog, Places(text, name, applied)))
+    if mistakes:
+        raise ConfigError(mistakes)
+    return experiment
 
 
 def dump(experiment: Experiment) -> str:
@@ -136,23 +146,15 @@ def dump(experiment: Experiment) -> str:
     return tomli_w.dumps(_without_none(experiment.model_dump(mode="python")))
 
 
-def _override(document: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    names = [name.strip() for name in key.split(".")]
-    if not separator or not all(names):
-        raise ConfigError([f"--set {override}: expected KEY=VALUE, for example sharing.alpha=0.3"])
+def _read(text: str, name: str) -> dict[str, Any]:
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()  # a bare word is a string
-    table = document
-    for name in names[:-1]:
-        if isinstance(table.get(name), str):  # partition = "iid" is short for a table
-            table[name] = {"name": table[name]}
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError([f"--set {override}: {name} is not a table"])
-    table[names[-1]] = parsed
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        position = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = int(position[1]) if position else len(text.splitlines()) or 1
+        what = str(error)[: position.start()] if position else str(error)
+        place = f"{name}:{line}: " if name else ""
+        raise ConfigError([f"{place}not TOML: {_TOML_HINTS.get(what, what)}"]) from None
 
 
 def _frozen(value: Any) -> Any:
@@ -166,42 +168,3 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     return [_without_none(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _describe(item: Any, document: Mapping[str, Any], catalog: Catalog, places: Places) -> str:
-    location = tuple(str(part) for part in item["loc"])
-    key = ".".join(location)
-    place = places.of(location)
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], document, catalog)
-        return f"{place}: unknown key '{key}'{nearest(location[-1], known)}"
-    if item["type"] == "missing":
-        return f"{place}: '{key}' is missing"
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    if item["type"] in ("value_error", "component"):
-        return f"{place}: {key + ': ' if key else ''}{message}"
-    return f"{place}: '{key}' should be {message}, not {item['input']!r}"
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """ "; did you mean 'x'?", or what there is."""
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(sorted(known))}"
-
-
-def _known_keys(location: Sequence[str], document: Mapping[str, Any], catalog: Catalog) -> list[str]:
-    """The keys that the table at `location` may have."""
-    model: type[Settings] = Experiment
-    table: Any = document
-    for name in location:
-        field = model.model_fields.get(name)
-        table = table.get(name, {}) if isinstance(table, Mapping) else {}
-        if field is None:
-            return []
-        families = [mark for mark in field.metadata if isinstance(mark, Family)]
-        if families:
-            component = table.get("name", families[0].default) if isinstance(table, Mapping) else table
-            model = catalog.settings_of(families[0].name, str(component))
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            model = field.annotation
-    return list(model.model_fields)

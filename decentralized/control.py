@@ -183,6 +183,8 @@ class Lines:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that `data` completes; raises ValueError when a line has no end."""
         self._rest += data
+        if b"\n" not in data and len(self._rest) <= MAX_LINE_BYTES:  # a long line comes in many pieces
+            return
         *lines, rest = self._rest.split(b"\n")
         self._rest = rest
         if len(rest) > MAX_LINE_BYTES:

@@ -70,8 +70,11 @@ class InMemoryRun:
 
     def _fail(self, runner: Node, error: Exception) -> None:
         if self._error is None:
-            where = f"node {runner.node} failed in round {runner.round}: {type(error).__name__}: {error}"
+            last_line = (str(error).strip().splitlines() or [""])[-1]
+            where = f"node {runner.node} failed after round {runner.round}: {type(error).__name__}: {last_line}"
             self._error = NodeFailed(where, getattr(error, "advice", ""))
+            if isinstance(error, DecentralizedError):
+                self._error.exit_code = error.exit_code
             self._error.__cause__ = error
         self._turns.stop()
 
@@ -82,6 +85,6 @@ class InMemoryRun:
         self._random[node] = torch.get_rng_state()
 
     def _first_state(self, node: NodeId) -> Tensor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self._prepared.experiment.seed, "torch", node))
-            return torch.get_rng_state()
+        generator = torch.Generator()
+        generator.manual_seed(derive(self._prepared.experiment.seed, "torch", node))
+        return generator.get_state()

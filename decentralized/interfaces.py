@@ -93,6 +93,9 @@ class Sharing(Protocol):
 class Mixer(Protocol):
     """Own and received parameters into new ones."""
 
+    needs_start: bool
+    """Whether `mix` reads `start_P`; if not, own_P is given in its place, and no copy is kept."""
+
     def mix(
         self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
     ) -> Mixed:

@@ -3,6 +3,14 @@
 ZeroMQ loses what it had queued when a connection breaks. So each chunk carries a sequence number, the receiver takes
 chunks strictly in order (anything else is a duplicate, dropped, or shows a gap, asked for), and the sender keeps each
 chunk until the peer has acknowledged it. Acknowledgements ride on the chunks that go the other way.
+
+To repeat, the sender goes back to the first chunk that is not acknowledged and begins a new attempt. What still arrives
+of an earlier attempt goes on showing the same gap; since a GAP names the attempt in which it was seen, one loss costs
+one repetition however slow the connection is.
+
+A node that is started again is a new incarnation, with a larger number, and knows nothing of the stream. Its peers then
+begin a new stream with the first message that is not acknowledged. Acknowledgements count only for the incarnation and
+the stream that they name; what a former life had received in vain arrives a second time, and is dropped by its key.
 """
 
 from __future__ import annotations
@@ -22,8 +30,8 @@ DATA, PROBE, GAP = 1, 2, 4
 PROBE_AFTER_S = 1.0
 REPEAT_AFTER_S = 0.5
 
-# magic, run, flags, incarnation, sequence, acknowledged, chunk, chunks, payload bytes
-_PREFIX = struct.Struct("<4s8sIIQQIIQ")
+# magic, run, flags, and the fields of Prefix from `incarnation` on
+_PREFIX = struct.Struct("<4s8sIIIIIQQIIIIQ")
 PREFIX_BYTES = _PREFIX.size
 
 
@@ -34,15 +42,22 @@ class Prefix:
     run: bytes
     flags: int
     incarnation: int
+    stream: int  # how often the sender has begun its stream anew
+    peer_incarnation: int  # of the receiver, as far as the sender knows; 0 if it has heard nothing
+    peer_stream: int
     sequence: int
     acknowledged: int
+    attempt: int = 0  # how often the sender has repeated what the receiver lacks
+    asked: int = 0  # in a GAP: the attempt of the receiver that showed the gap
     chunk: int = 0
     chunks: int = 0
     payload_bytes: int = 0
 
     def pack(self) -> bytes:
-        numbers = (self.sequence, self.acknowledged, self.chunk, self.chunks, self.payload_bytes)
-        return _PREFIX.pack(MAGIC, self.run, self.flags, self.incarnation, *numbers)
+        life = (self.incarnation, self.stream, self.peer_incarnation, self.peer_stream)
+        numbers = (self.sequence, self.acknowledged, self.attempt, self.asked)
+        counts = (self.chunk, self.chunks, self.payload_bytes)
+        return _PREFIX.pack(MAGIC, self.run, self.flags, *life, *numbers, *counts)
 
     @staticmethod
     def unpack(frame: Buffer) -> Prefix:
@@ -93,7 +108,6 @@ class _Assembly:
 
     header: bytes
     payload: bytearray
-    chunks: int
     done: int = 0
 
 
@@ -108,13 +122,17 @@ class Link:
     acknowledged: int = 0  # the peer has everything up to here
     received: int = 0  # this node has everything up to here
     unconfirmed: int = 0  # whole messages received since this node last told the peer anything
-    peer_incarnation: int = 0
-    resent_bytes: int = 0
+    unconfirmed_bytes: int = 0  # and their payload, chunks of unfinished messages included
+    stream: int = 0  # how often this node's stream has begun anew
+    peer_incarnation: int = 0  # 0: nothing has been heard of the peer
+    peer_stream: int = 0
+    attempt: int = 0  # how often this node has repeated what the peer lacks
     _kept: deque[_Waiting] = field(default_factory=deque)
     _assembly: _Assembly | None = None
     _last_progress: float = 0.0  # when the peer last acknowledged something new, or the first chunk was kept
     _last_probe: float = float("-inf")
-    _last_gap: tuple[int, float] = (-1, float("-inf"))
+    _last_gap: tuple[int, int] = (-1, -1)  # what was received, and the attempt that showed the gap
+    _last_ask: float = float("-inf")
     _last_resend: float = float("-inf")
 
     @property
@@ -134,10 +152,9 @@ class Link:
             chunks.append(self._frames(waiting))
         return chunks
 
-    def status(self, flags: int = 0) -> list[Buffer]:
+    def status(self, flags: int = 0, asked: int = 0) -> list[Buffer]:
         """A message without content: what this node has sent and received."""
-        self.unconfirmed = 0
-        return [Prefix(self.run, flags, self.incarnation, self.sent, self.received).pack()]
+        return [self._prefix(flags, self.sent, asked=asked).pack()]
 
     def tick(self, now: float) -> list[list[Buffer]]:
         """What time alone makes necessary: asking a peer that has long confirmed nothing what it has."""
@@ -152,34 +169,57 @@ class Link:
         """Takes in what came from the peer.
 
         Returns the (header, payload) of the message that it completes, if any, and what must be sent back at once.
-        Raises CodecError for what no peer of this run would send; nothing has changed then.
+        Raises CodecError for what no peer of this run would send; it has not become part of the stream then.
         """
         prefix = Prefix.unpack(frames[0]) if frames else None
-        if prefix is None or prefix.run != self.run or prefix.incarnation < self.peer_incarnation:
-            raise CodecError("frames of another run or of an earlier incarnation")
-        if prefix.acknowledged > self.sent:
+        if prefix is None or prefix.run != self.run:
+            raise CodecError("frames of another run")
+        if (prefix.incarnation, prefix.stream) < (max(1, self.peer_incarnation), self.peer_stream):
+            raise CodecError("frames of an earlier incarnation or stream")
+        restarted = 0 < self.peer_incarnation < prefix.incarnation
+        current = (prefix.peer_incarnation, prefix.peer_stream) == (self.incarnation, self.stream) and not restarted
+        if current and prefix.acknowledged > self.sent:
             raise CodecError(f"acknowledges chunk {prefix.acknowledged}; only {self.sent} were sent")
-        if prefix.flags & DATA:
+        if prefix.flags == DATA:
             self._check_chunk(prefix, frames)
-        if prefix.incarnation > self.peer_incarnation:
-            self.peer_incarnation, self.received, self._assembly = prefix.incarnation, 0, None
-        self._confirm(prefix.acknowledged, now)
-        answers = self._resend(now) if prefix.flags & GAP else []
-        if not prefix.flags & DATA:
-            return None, answers + self._answer(prefix, now)
+        elif prefix.flags not in (0, PROBE, GAP) or len(frames) > 1:
+            raise CodecError(f"{len(frames)} frames with the flags {prefix.flags}")
+        if restarted:
+            self._begin_anew()
+        if (prefix.incarnation, prefix.stream) != (self.peer_incarnation, self.peer_stream):
+            self.peer_incarnation, self.peer_stream = prefix.incarnation, prefix.stream
+            self.received, self._assembly = 0, None
+        if current:
+            self._confirm(prefix.acknowledged, now)
+        if prefix.flags != DATA:
+            return None, self._answer(prefix, now)
         if prefix.sequence <= self.received:  # a duplicate: the peer has not heard that it arrived
-            return None, [*answers, self.status()]
+            return None, [self.status()]
         if prefix.sequence > self.received + 1:
-            return None, answers + self._ask(now)
-        self.received = prefix.sequence
-        return self._assemble(prefix, frames[1], frames[2]), answers
+            return None, self._ask(prefix.attempt, now)
+        return self._accept(prefix, frames[1], frames[2]), []
+
+    def _prefix(self, flags: int, sequence: int, **more: int) -> Prefix:
+        self.unconfirmed = self.unconfirmed_bytes = 0
+        life = (self.incarnation, self.stream, self.peer_incarnation, self.peer_stream)
+        return Prefix(self.run, flags, *life, sequence, self.received, self.attempt, **more)
 
     def _frames(self, waiting: _Waiting) -> list[Buffer]:
-        snapshot = waiting.snapshot
-        counts = (waiting.chunk, len(snapshot.bodies), snapshot.payload_bytes)
-        prefix = Prefix(self.run, DATA, self.incarnation, waiting.sequence, self.received, *counts)
-        self.unconfirmed = 0
-        return [prefix.pack(), snapshot.header if waiting.chunk == 0 else b"", snapshot.bodies[waiting.chunk]]
+        snapshot, chunk = waiting.snapshot, waiting.chunk
+        counts = {"chunk": chunk, "chunks": len(snapshot.bodies), "payload_bytes": snapshot.payload_bytes}
+        prefix = self._prefix(DATA, waiting.sequence, **counts)
+        return [prefix.pack(), snapshot.header if chunk == 0 else b"", snapshot.bodies[chunk]]
+
+    def _begin_anew(self) -> None:
+        """The peer was started again: number what is kept from 1 on. Its former life may have had a message in part."""
+        if self._kept:
+            first = self._kept[0]
+            self._kept.extendleft(_Waiting(0, chunk, first.snapshot) for chunk in reversed(range(first.chunk)))
+        for sequence, waiting in enumerate(self._kept, 1):
+            waiting.sequence = sequence
+        self.sent, self.acknowledged = len(self._kept), 0
+        self.stream += 1
+        self.attempt += 1
 
     def _check_chunk(self, prefix: Prefix, frames: Sequence[Buffer]) -> None:
         if len(frames) != 3 or len(frames[1]) > MAX_HEADER_BYTES:
@@ -202,42 +242,48 @@ class Link:
         while self._kept and self._kept[0].sequence <= self.acknowledged:
             self._kept.popleft()
 
+    def _answer(self, prefix: Prefix, now: float) -> list[list[Buffer]]:
+        """What a message without content makes necessary."""
+        answers = self._resend(now) if prefix.flags == GAP and prefix.asked == self.attempt else []
+        if prefix.sequence > self.received:
+            answers += self._ask(prefix.attempt, now)
+        elif prefix.flags == PROBE:
+            answers.append(self.status())
+        return answers
+
     def _resend(self, now: float) -> list[list[Buffer]]:
-        """Everything the peer lacks; not again while the last repetition may still be on its way."""
+        """Everything the peer lacks, but not as often as a peer that guesses our attempts would like."""
         if now - self._last_resend < REPEAT_AFTER_S:
             return []
         self._last_resend = now
-        repeated = [self._frames(waiting) for waiting in self._kept]
-        self.resent_bytes += sum(len(frame) for frames in repeated for frame in frames)
-        return repeated
+        self.attempt += 1
+        return [self._frames(waiting) for waiting in self._kept]
 
-    def _answer(self, prefix: Prefix, now: float) -> list[list[Buffer]]:
-        if prefix.sequence > self.received:
-            return self._ask(now)
-        return [self.status()] if prefix.flags & PROBE else []
-
-    def _ask(self, now: float) -> list[list[Buffer]]:
-        """Say that there is a gap, once for each gap and while."""
-        position, when = self._last_gap
-        if position == self.received and now - when < REPEAT_AFTER_S:
+    def _ask(self, attempt: int, now: float) -> list[list[Buffer]]:
+        """Say that there is a gap: once for each gap and attempt, and again after a while."""
+        gap = (self.received, attempt)
+        if gap == self._last_gap and now - self._last_ask < REPEAT_AFTER_S:
             return []
-        self._last_gap = (self.received, now)
-        return [self.status(GAP)]
+        self._last_gap, self._last_ask = gap, now
+        return [self.status(GAP, attempt)]
 
-    def _assemble(self, prefix: Prefix, header: Buffer, body: Buffer) -> tuple[Buffer, memoryview] | None:
+    def _accept(self, prefix: Prefix, header: Buffer, body: Buffer) -> tuple[Buffer, memoryview] | None:
+        """The next chunk of the stream; returns the message that it completes."""
+        assembly = self._assembly
+        expected = (assembly.done, len(assembly.payload)) if assembly else (0, prefix.payload_bytes)
+        if (prefix.chunk, prefix.payload_bytes) != expected:
+            raise CodecError(f"chunk {prefix.chunk} of {prefix.payload_bytes} bytes out of order")
+        self.received = prefix.sequence
+        self.unconfirmed_bytes += len(body)
         if prefix.chunks == 1:
             self.unconfirmed += 1
             return header, memoryview(body)
-        if prefix.chunk == 0:
-            self._assembly = _Assembly(bytes(header), bytearray(prefix.payload_bytes), prefix.chunks)
-        assembly = self._assembly
-        if assembly is None or (prefix.chunk, prefix.chunks) != (assembly.done, assembly.chunks):
-            self._assembly = None
-            raise CodecError(f"chunk {prefix.chunk} out of order")
+        if assembly is None:
+            assembly = self._assembly = _Assembly(bytes(header), bytearray(prefix.payload_bytes))
         start = prefix.chunk * CHUNK_BYTES
         assembly.payload[start : start + len(body)] = body
         assembly.done += 1
-        if assembly.done < assembly.chunks:
+        if assembly.done < prefix.chunks:
             return None
         self._assembly = None
         self.unconfirmed += 1

@@ -32,6 +32,13 @@ _EXPECTED = {
     "expected": "{expected}",
 }
 
+_LENGTHS = {
+    "too_short": ("at least", "min_length", "entries"),
+    "too_long": ("at most", "max_length", "entries"),
+    "string_too_short": ("at least", "min_length", "characters"),
+    "string_too_long": ("at most", "max_length", "characters"),
+}
+
 
 def mistake(message: str, *location: str) -> ValidationError:
     """To be raised in a validator: `message` is the sentence, `location` the key below the validated table."""
@@ -54,16 +61,14 @@ def sentence(item: ErrorDetails) -> str:
         return f"'{key}' is missing"
     if kind == "extra_forbidden":
         return f"unknown key '{key}'"
-    if kind in ("too_long", "too_short"):
-        bound = f"at most {context['max_length']}" if kind == "too_long" else f"at least {context['min_length']}"
-        return f"'{key}' should have {bound} entries, not {context['actual_length']}"
-    if kind in ("string_too_long", "string_too_short"):
-        bound = f"at most {context['max_length']}" if kind == "string_too_long" else f"at least {context['min_length']}"
-        return f"'{key}' should have {bound} characters, not {len(item['input'])}"
+    if kind in _LENGTHS:
+        return f"'{key}' should {_length(kind, context)}"
     if kind == "value_error":
         return f"{key}: {context['error']}" if key else str(context["error"])
-    what = _EXPECTED.get(kind, item["msg"].removeprefix("Input should be ")).format(**context)
-    return f"'{key}' should be {what}, not {shown(item['input'])}"
+    if kind not in _EXPECTED:
+        return f"'{key}': {item['msg'][:1].lower()}{item['msg'][1:]}, not {shown(item['input'])}"
+    bounds = {name: int(bound) if _whole(bound) else bound for name, bound in context.items()}
+    return f"'{key}' should be {_EXPECTED[kind].format(**bounds)}, not {shown(item['input'])}"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -89,6 +94,15 @@ def shown(value: Any) -> str:
     else:
         text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+def _length(kind: str, context: Mapping[str, Any]) -> str:
+    bound, key, what = _LENGTHS[kind]
+    return "not be empty" if (bound, context[key]) == ("at least", 1) else f"have {bound} {context[key]} {what}"
+
+
+def _whole(bound: object) -> bool:
+    return isinstance(bound, float) and bound.is_integer()
 
 
 def _folded(name: str) -> str:

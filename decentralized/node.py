@@ -68,9 +68,10 @@ class Node:
                 if experiment.evaluation.every and report.round % experiment.evaluation.every == 0:
                     log.evaluate(report.round)
             log.evaluate(self.round)
+        totals = self._totals()  # before saving, which takes memory that the rounds do not
         write_atomically(self.directory.model, safetensors.numpy.save(_contiguous(learner.arrays())))
         time_s = time.monotonic() - began
-        self.tell(Finished(self.node, self.round, time_s, jsonable(log.last), self._totals()))
+        self.tell(Finished(self.node, self.round, time_s, jsonable(log.last), totals))
         return learner
 
     def _hello(self, context: Context) -> None:
@@ -96,7 +97,7 @@ class Node:
 
     def _compare(self, peer: NodeId, mine: Mapping[str, Scalar], theirs: Mapping[str, Scalar]) -> None:
         differing = [key for key in mine if mine[key] != theirs.get(key)]
-        named = ", ".join(f"{key} {mine[key]} here, {theirs.get(key)} there" for key in differing)
+        named = ", ".join(f"{key} {mine[key]} here, {str(theirs.get(key))[:40]!r} there" for key in differing)
         if {"schema", "graph", "nodes", "seed", "version"} & set(differing):
             raise HelloMismatch(f"node {self.node} and node {peer} do not run the same thing: {named}")
         if differing:

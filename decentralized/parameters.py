@@ -6,6 +6,7 @@ parameters is one copy.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,31 +31,31 @@ class Slot:
 
 
 class FlatParameters:
-    """Owns the vector (P float32 values) into which all of `model`'s parameters are views from now on.
+    """Owns the vector (P float32 values) and a model whose parameters are views into it.
 
-    With `with_buffers` the model's float32 buffers (batch-norm statistics) follow the parameters in the vector.
+    `model` is a copy of `template`, which is left alone: the template of a machine is shared by all of its nodes, and
+    its parameters are never copied twice. With `with_buffers` the float32 buffers (batch-norm statistics) follow the
+    parameters in the vector.
     """
 
-    def __init__(self, model: nn.Module, with_buffers: bool = False) -> None:
-        named: list[tuple[str, Tensor]] = list(model.named_parameters())
-        _check(model, named)
-        buffers = [(name, buffer) for name, buffer in model.named_buffers() if buffer.dtype == torch.float32]
+    def __init__(self, template: nn.Module, with_buffers: bool = False) -> None:
+        named: list[tuple[str, Tensor]] = list(template.named_parameters())
+        _check(template, named)
         if with_buffers:
-            named += buffers
+            named += [(name, buffer) for name, buffer in template.named_buffers() if buffer.dtype == torch.float32]
         self.slots: list[Slot] = []
         offset = 0
         for name, tensor in named:
             self.slots.append(Slot(name, tuple(tensor.shape), offset, tensor.numel()))
             offset += tensor.numel()
         self.vector: Vector = torch.empty(offset, dtype=torch.float32)
-        for (name, tensor), slot in zip(named, self.slots, strict=True):
+        views: dict[int, object] = {}
+        for (_, tensor), slot in zip(named, self.slots, strict=True):
             view = self.vector[slot.offset : slot.offset + slot.size].view(slot.shape)
             view.copy_(tensor.detach())
-            if isinstance(tensor, torch.nn.Parameter):
-                tensor.data = view
-            else:
-                owner, _, leaf = name.rpartition(".")
-                setattr(model.get_submodule(owner), leaf, view)
+            is_parameter = isinstance(tensor, torch.nn.Parameter)
+            views[id(tensor)] = torch.nn.Parameter(view, tensor.requires_grad) if is_parameter else view
+        self.model: nn.Module = copy.deepcopy(template, views)  # each tensor in `views` becomes its view
 
     def load(self, vector_P: Vector) -> None:
         """Copy `vector_P` into the model."""

@@ -26,17 +26,26 @@ class Places:
         self._lines = _line_numbers(text)
 
     def of(self, location: Sequence[int | str]) -> str:
-        """ "FILE:LINE" or "--set KEY=VALUE" of the key, or of the nearest table around it; "" where nothing has a name."""
+        """ "FILE:LINE" or "--set KEY=VALUE" of the key, or of the nearest table around it; "" without a file name."""
+        return self._find(location)[1]
+
+    def line(self, location: Sequence[int | str]) -> int:
+        """The line number, to sort by; 0 for what is not in the file."""
+        return self._find(location)[0]
+
+    def _find(self, location: Sequence[int | str]) -> tuple[int, str]:
         key = tuple(str(part) for part in location)
-        for end in range(len(key), 0, -1):
-            if key[:end] in self._overrides:
-                return f"--set {self._overrides[key[:end]]}"
-            if key[:end] in self._lines:
-                return f"{self._name}:{self._lines[key[:end]]}" if self._name else ""
-            inside = [override for other, override in self._overrides.items() if other[:end] == key[:end]]
-            if inside:  # a table that only the command line has
-                return f"--set {inside[0]}"
-        return self._name
+        around = [key[:end] for end in range(len(key), 0, -1)]
+        for part in around:
+            if part in self._overrides:
+                return 0, f"--set {self._overrides[part]}"
+        for part in around:
+            if part in self._lines:
+                return self._lines[part], f"{self._name}:{self._lines[part]}" if self._name else ""
+            for other, override in self._overrides.items():
+                if other[: len(part)] == part:  # a table that only the command line has
+                    return 0, f"--set {override}"
+        return 0, self._name
 
 
 def split(dotted_key: str) -> Key:

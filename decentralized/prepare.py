@@ -23,6 +23,7 @@ from decentralized.interfaces import Context, Learner, MessageChannel
 from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import derive, numpy_generator
+from decentralized.settings import Component
 from decentralized.topologies.static import StaticTopology
 from decentralized.types import Graph, NodeId
 
@@ -32,13 +33,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all nodes of a machine share, read-only. `parameters` is the length P of the vectors that travel."""
+    """What all nodes of a machine share, read-only. `template` is the model as the run's seed initializes it."""
 
     experiment: Experiment
     data: DataSet
     parts: Sequence[NodeParts]
     graph: Graph
-    parameters: int
+    template: nn.Module
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters, and of the statistics that may travel with them."""
+        tensors = [*self.template.parameters(), *self.template.buffers()]
+        return sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
 
     @property
     def graph_hash(self) -> str:
@@ -72,20 +79,19 @@ def prepare(experiment: Experiment, root: Path) -> Prepared:
     data: DataSet = build.create("data", settings).load(root, experiment.seed)
     partition = build.create("partition", settings.partition)
     parts = divide(data, settings, partition, experiment.nodes, experiment.seed)
-    prepared = Prepared(experiment, data, _bounded(parts, experiment), graph, 0)
-    return replace(prepared, parameters=len(build_learner(prepared, 0).vector()))
+    template = _build_model(experiment, data, None)
+    return Prepared(experiment, data, _bounded(parts, experiment), graph, template)
 
 
 def build_learner(prepared: Prepared, node: NodeId) -> Learner:
     """The node's model and data, ready to train."""
     experiment = prepared.experiment
     training = experiment.training
-    same_start = isinstance(training, TrainingSettings) and training.same_start
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "model", None if same_start else node))
-        model = _build_model(experiment, prepared.data)
+    template = prepared.template
+    if isinstance(training, TrainingSettings) and not training.same_start:
+        template = _build_model(experiment, prepared.data, node)
     generator = numpy_generator(experiment.seed, "batches", node)
-    learner: Learner = build.create("learner", training, model, prepared.data, prepared.parts[node], generator)
+    learner: Learner = build.create("learner", training, template, prepared.data, prepared.parts[node], generator)
     return learner
 
 
@@ -146,8 +152,17 @@ def _bounded(parts: Sequence[NodeParts], experiment: Experiment) -> list[NodePar
     return bounded
 
 
-def _build_model(experiment: Experiment, data: DataSet) -> nn.Module:
-    settings = experiment.model
+def _build_model(experiment: Experiment, data: DataSet, node: NodeId | None) -> nn.Module:
+    """The model, initialized by the seed of `node`, or of the run; the global generator is left as it was."""
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(derive(experiment.seed, "model", node))
+    try:
+        return _make_model(experiment.model, data)
+    finally:
+        torch.set_rng_state(state)
+
+
+def _make_model(settings: Component, data: DataSet) -> nn.Module:
     kind = build.find("model", settings.name)
     if isinstance(kind, type) and issubclass(kind, torch.nn.Module):  # a user's own module
         arguments = settings.arguments if isinstance(settings, build.AnySettings) else {}

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
+
+from decentralized.mistakes import expected, mistake
 
 
 class Settings(BaseModel):
     """Frozen, strict settings: unknown keys and wrong types are errors. Each field has one line of documentation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Component(Settings):
@@ -28,6 +32,9 @@ class Catalog(Protocol):
 
     def settings_of(self, family: str, name: str) -> type[Component]:
         """The `Config` of component `name`; raises LookupError with the nearest known name."""
+
+    def names(self, family: str) -> list[str]:
+        """The known names of a family."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +61,34 @@ class Family:
             value = {"name": value}
         if isinstance(value, Mapping) and self.default is not None:
             value = {"name": self.default, **value}
-        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-            raise PydanticCustomError("component", "expected a table with a name, for example { name = ... }")
+        if not isinstance(value, Mapping):
+            raise expected("a name or a table with a name")
+        name = value.get("name")
+        if not isinstance(name, str):
+            raise _without_name(value)
         catalog: Catalog | None = info.context
         if catalog is None:
             raise TypeError("settings with components are validated with a catalog as context")
         try:
-            settings = catalog.settings_of(self.name, value["name"])
+            settings = catalog.settings_of(self.name, name)
         except LookupError as error:
-            raise PydanticCustomError("component", "{reason}", {"reason": str(error.args[0])}) from None
+            raise mistake(str(error.args[0]), "name") from None
         return settings.model_validate(dict(value), context=catalog)
+
+
+def _without_name(table: Mapping[str, object]) -> ValidationError:
+    kind = "string_type" if "name" in table else "missing"
+    details = InitErrorDetails(type=kind, loc=("name",), input=table.get("name"))
+    return ValidationError.from_exception_data("component", [details])
 
 
 class Named(Settings):
     """A class of a library by name, with its keyword arguments: `{ name = "SGD", lr = 0.1 }`, or only the name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow")
 
     name: str
+    """The name of the class."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -80,4 +97,8 @@ class Named(Settings):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, (Mapping, Named)):
+            raise expected("a name or a table with a name")
+        return value

@@ -78,7 +78,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Received:
-    """What came from one peer: its parameters, dense, and the scalars that travelled with them."""
+    """What came from one peer: its parameters, dense, and the scalars that travelled with them.
+
+    The vector is the receiver's own memory: a mixer may overwrite it.
+    """
 
     sender: NodeId
     vector_P: Vector

@@ -6,6 +6,8 @@ It never imports torch. Machine 0's agent also decides for all (coordinator.py) 
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import secrets
 import select
 import signal
@@ -16,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 
 from decentralized import __version__, config, errors
-from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.config import Experiment
 from decentralized.control import (
     Abort,
@@ -33,7 +34,7 @@ from decentralized.control import (
     Warm,
     Welcome,
 )  # fmt: skip
-from decentralized.errors import DecentralizedError, Interrupted, NetworkError, StartError
+from decentralized.errors import DecentralizedError, Interrupted, NetworkError, StartError, StorageError
 from decentralized.metrics import MetricsFile
 from decentralized.run_directory import RunDirectory
 from launch import records
@@ -46,6 +47,7 @@ from launch.warm_parent import WarmParent
 
 TICK_S = 0.1
 REMIND_S = 5.0
+AGENT_SHARE = 0.8  # of the deadline: a dead machine is named before its nodes' neighbors complain
 LEAVE_S = 10.0  # how long finished nodes may take to leave
 
 
@@ -60,9 +62,18 @@ class Plan:
     out: Path
 
     @property
+    def share(self) -> range:
+        """The nodes of this machine."""
+        return self.ip_map.split(self.experiment.nodes)[self.machine]
+
+    @property
+    def heard(self) -> range:
+        """The nodes whose facts this agent hears: all of them on machine 0."""
+        return self.share if self.machine else range(self.experiment.nodes)
+
+    @property
     def rounds(self) -> int:
-        algorithm = self.experiment.algorithm
-        return algorithm.rounds if isinstance(algorithm, AlgorithmSettings) else 0
+        return int(getattr(self.experiment.algorithm, "rounds", 0))
 
 
 class Agent:
@@ -71,8 +82,8 @@ class Agent:
     def __init__(self, plan: Plan, view: View) -> None:
         self._plan, self._view = plan, view
         self._network_settings = plan.experiment.network
-        self._share = list(plan.ip_map.split(plan.experiment.nodes)[plan.machine])
-        self._state = RunState(plan.experiment.nodes, plan.rounds)
+        self._share = list(plan.share)
+        self._state = RunState(len(plan.heard), plan.rounds)
         self._leads = plan.machine == 0
         self._joined = {plan.machine}
         self._warm: Warm | None = None
@@ -103,7 +114,7 @@ class Agent:
     def _supervise(self) -> RunDirectory:
         error: DecentralizedError | None = None
         try:
-            self._event("start", version=__version__, nodes=len(self._share))
+            self._event("start", version=__version__, nodes=len(self._share), host=platform.node(), pid=os.getpid())
             self._parent.tell(Prepare(config.dump(self._plan.experiment), str(self._plan.data_root), self._host))
             while not self._over():
                 self._look()
@@ -115,12 +126,17 @@ class Agent:
         if error is not None:
             with contextlib.suppress(StartError):
                 self._parent.tell(Kill())
+        if error is None:
+            self._write_end(None)
+            return self._directory
+        with contextlib.suppress(StorageError):  # a full disk must not hide what went wrong first
+            self._write_end(error)
+        raise error
+
+    def _write_end(self, error: DecentralizedError | None) -> None:
         self._event("end", outcome=records.outcome_of(error), message=str(error or ""))
         if self._leads:
             records.write_summary(self._directory, self._plan, self._state, error)
-        if error is not None:
-            raise error
-        return self._directory
 
     @property
     def _host(self) -> str:
@@ -222,7 +238,7 @@ class Agent:
         if self._agents is None:
             return
         for machine, silence in self._agents.silent().items():
-            if silence > self._network_settings.deadline_s:
+            if silence > AGENT_SHARE * self._network_settings.deadline_s:
                 raise NetworkError(f"machine {machine} ({self._where(machine)}) has been silent for {silence:.0f} s")
 
     def _meet(self) -> Welcome:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from decentralized import control
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.control import AnyFact, Fact
+from decentralized.errors import StartError
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Message, Payload
 from launch.ip_map import AGENT_PORT, IpMap
@@ -29,11 +32,17 @@ class AgentNetwork:
         port = entry.port or AGENT_PORT + machine
         token = os.environ.get(TOKEN_VARIABLE, "decentralized")
         self._machine = machine
-        self._transport = ZeroMqTransport(machine, token, entry.host, range(port, port + 1), deadline_s)
+        try:
+            self._transport = ZeroMqTransport(machine, token, entry.host, range(port, port + 1), deadline_s)
+        except StartError as error:
+            advice = 'Another run may use it: give this machine another "port" in the IP map, on every machine.'
+            raise StartError(str(error), advice) from None
         addresses = {index: ip_map.agent_address(index) for index in range(len(ip_map.machines))}
         self._transport.introduce(addresses)
         self.others = [index for index in addresses if index != machine] if machine == 0 else [0]
-        settings = ChannelSettings(RUN, deadline_s, control.MAX_LINE_BYTES, max_waiting=MAX_WAITING)
+        # An agent that is started again must not be taken for the one that went: its life has a later number.
+        life = int(time.time())
+        settings = ChannelSettings(RUN, deadline_s, control.MAX_LINE_BYTES, life, MAX_WAITING)
         self._channel = Channel(machine, self._transport, settings)
         self._sent = 0
 
@@ -47,8 +56,10 @@ class AgentNetwork:
     def hear(self) -> Iterator[tuple[int, AnyFact]]:
         """What has arrived, with the machine that it comes from; does not wait."""
         for message in self._channel.poll(KIND):
-            for line in message.payload.buffers["values"].tobytes().splitlines():
-                yield message.sender, control.decode(line)
+            body = message.payload.buffers.get("values", np.empty(0, np.uint8))
+            for line in body.tobytes().splitlines():
+                with contextlib.suppress(msgspec.DecodeError):  # not a fact: no agent of this version sent it
+                    yield message.sender, control.decode(line)
 
     def silent(self) -> dict[int, float]:
         """Seconds since each machine was last heard; machines never heard are missing."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from decentralized import __version__
-from decentralized.errors import ConfigError, DecentralizedError
+from decentralized.errors import ConfigError, DecentralizedError, Interrupted
 
 app = typer.Typer(
     name="decentralized",
@@ -24,7 +26,11 @@ app.add_typer(data, name="data")
 Config = Annotated[Path, typer.Argument(help="A TOML file, such as configs/demo.toml.", show_default=False)]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set algorithm.rounds=20. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, e.g. --set algorithm.rounds=20; KEY= takes it away. Repeatable.",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -33,6 +39,18 @@ Data = Annotated[
     ),
 ]
 Map = Annotated[Path | None, typer.Option("--ip-map", help="JSON file: machine id to address.", show_default=False)]
+
+
+def _data_names() -> list[str]:
+    from decentralized.data.cards import card_names
+
+    return list(card_names())
+
+
+Name = Annotated[
+    str,
+    typer.Argument(help="A name that `decentralized data list` shows.", show_default=False, autocompletion=_data_names),
+]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)]
 
 
@@ -89,6 +107,14 @@ def topology(
 
 
 @app.command()
+def status(run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]) -> None:
+    """How far a run is, live or dead: the slowest nodes first."""
+    from launch.commands.status import status as command
+
+    command(run)
+
+
+@app.command()
 def report(
     runs: Runs,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; the run's own when there is one run.")] = None,
@@ -105,9 +131,9 @@ def plot(
     y: Annotated[str, typer.Option("--y", help="Metric, e.g. test_accuracy, test_rmse, train_loss.")],
     x: Annotated[str, typer.Option("--x", help="round, time or bytes.")] = "round",
     out: Annotated[Path, typer.Option("--out", help="File: .png, .pdf or .svg.")] = Path("plot.png"),
-    title: Annotated[str, typer.Option("--title")] = "",
-    log_x: Annotated[bool, typer.Option("--log-x")] = False,
-    log_y: Annotated[bool, typer.Option("--log-y")] = False,
+    title: Annotated[str, typer.Option("--title", help="Above the axes; none when not given.")] = "",
+    log_x: Annotated[bool, typer.Option("--log-x", help="Logarithmic x axis.")] = False,
+    log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
 ) -> None:
     """Plot one metric of one or several runs: mean over nodes, with a band from the worst to the best node."""
     from launch.commands.report import plot as command
@@ -124,7 +150,7 @@ def data_list(data: Data = None) -> None:
 
 
 @data.command("fetch")
-def data_fetch(name: str, data: Data = None) -> None:
+def data_fetch(name: Name, data: Data = None) -> None:
     """Download a data set from its owner's address, check it, and unpack it."""
     from launch.commands.data import fetch as command
 
@@ -132,7 +158,7 @@ def data_fetch(name: str, data: Data = None) -> None:
 
 
 @data.command("verify")
-def data_verify(name: str, data: Data = None) -> None:
+def data_verify(name: Name, data: Data = None) -> None:
     """Compare the files of a data set with its card."""
     from launch.commands.data import verify as command
 
@@ -154,17 +180,20 @@ def data_describe(
 
 def main() -> None:
     """Entry point: every expected error becomes one message and its exit code."""
+    if os.getcwd() not in sys.path:  # where users keep the classes that they name in a configuration
+        sys.path.append(os.getcwd())
     try:
-        app()
+        app(prog_name="decentralized")
     except DecentralizedError as error:
         if "--debug" in sys.argv[1:2]:
-            raise
-        _explain(error)
+            traceback.print_exception(error)
+        else:
+            _explain(error)
         sys.exit(error.exit_code)
 
 
 def _explain(error: DecentralizedError) -> None:
-    head = "" if isinstance(error, ConfigError) else "error: "
+    head = "" if isinstance(error, (ConfigError, Interrupted)) else "error: "
     typer.echo(f"{head}{error}", err=True)
     if error.advice:
         typer.echo(error.advice, err=True)

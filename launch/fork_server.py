@@ -24,9 +24,11 @@ from decentralized.build import BuiltIn
 from decentralized.control import Exited, Fact, Kill, Lines, Prepare, Refused, Start, Warm
 from decentralized.errors import DecentralizedError
 from decentralized.lazy import torch
-from decentralized.prepare import Prepared, prepare, try_out
+from decentralized.prepare import Prepared, build_learner, prepare, try_out
 from decentralized.types import NodeId
+from launch.heap import give_memory_back
 from launch.node_process import die_with_parent, run_child
+from launch.warm_parent import python
 
 READ_BYTES = 1 << 16
 TERM_PATIENCE_S = 2.0
@@ -153,7 +155,7 @@ class ForkServer:
     def _spawn(self, nodes: list[NodeId], start: Start, theirs: socket.socket) -> int:
         numbers = [theirs.fileno(), os.getpid(), *nodes]
         process = subprocess.Popen(
-            [sys.executable, "-m", "launch.spawned_node", *map(str, numbers)],
+            python("launch.spawned_node", *map(str, numbers)),
             stdin=subprocess.PIPE,
             pass_fds=[theirs.fileno()],
         )
@@ -229,6 +231,8 @@ def warm(experiment: config.Experiment, root: Path) -> Prepared:
         importlib.import_module(module)
     prepared = prepare(experiment, root)
     try_out(prepared)
+    learner = build_learner(prepared, 0)
+    give_memory_back(lambda: learner.fit(1, lambda: None))
     return prepared
 
 
@@ -274,7 +278,3 @@ def main() -> None:
     facts = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints goes to the log, not among the facts
     ForkServer(0, facts).serve()
-
-
-if __name__ == "__main__":
-    main()

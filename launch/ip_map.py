@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from decentralized.errors import ConfigError
+from decentralized.mistakes import nearest, sentence, shown
 from decentralized.settings import Settings
 from decentralized.types import NodeId
 
@@ -26,6 +28,9 @@ class Machine(Settings):
     """Port of the machine's agent; 29400 plus the machine id when not given."""
     nodes: Annotated[int, Field(ge=0)] | None = None
     """How many nodes run here; evenly split when not given."""
+
+
+MACHINE_KEYS = list(Machine.model_fields)
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,24 @@ class IpMap:
         free = [index for index, machine in enumerate(self.machines) if machine.nodes is None]
         rest = nodes - fixed
         if rest < 0 or (rest > 0 and not free):
-            raise ConfigError([f"the IP map places {fixed} nodes, the configuration has {nodes}"])
+            raise ConfigError([f"the IP map places {fixed} nodes, the configuration has nodes = {nodes}"])
         shares = [machine.nodes or 0 for machine in self.machines]
         for position, index in enumerate(free):
             shares[index] = rest * (position + 1) // len(free) - rest * position // len(free)
         starts = [sum(shares[:index]) for index in range(len(shares))]
         return [range(start, start + share) for start, share in zip(starts, shares, strict=True)]
+
+    def check_ports(self, nodes: int, ports: tuple[int, int] | None) -> None:
+        """Raises ConfigError when the nodes of one host need more ports than `network.ports` has."""
+        if ports is None:
+            return
+        needed: dict[str, int] = {}
+        for machine, share in zip(self.machines, self.split(nodes), strict=True):
+            needed[machine.host] = needed.get(machine.host, 0) + len(share)
+        host, most = max(needed.items(), key=lambda item: item[1])
+        count = ports[1] - ports[0] + 1
+        if count < most:
+            raise ConfigError([f"network.ports: {list(ports)} are {count} ports, and {host} has {most} nodes"])
 
     def machine_of(self, nodes: int) -> dict[NodeId, int]:
         """The machine of each node."""
@@ -68,13 +85,16 @@ LOCAL = IpMap((Machine(host="127.0.0.1"),))
 def load(path: Path) -> IpMap:
     """Read `{"0": "10.0.0.1", "1": {"host": ..., "port": ..., "nodes": ...}}`; raises ConfigError."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        document = json.loads(text, object_pairs_hook=_without_repetition)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except json.JSONDecodeError as error:
+        raise ConfigError([f"{path}:{error.lineno}: not JSON: {error.msg}"]) from None
     except ValueError as error:
-        raise ConfigError([f"{path}: not JSON: {error}"]) from None
+        raise ConfigError([f"{path}: {error}"]) from None
     if not isinstance(document, Mapping) or not document:
-        raise ConfigError([f"{path}: expected an object from machine ids to addresses"])
+        raise ConfigError([f'{path}: expected machine ids and addresses, for example {{"0": "10.0.0.1"}}'])
     expected = [str(index) for index in range(len(document))]
     if sorted(document, key=lambda key: (len(key), key)) != expected:
         raise ConfigError([f"{path}: machine ids are {', '.join(document)}; expected {', '.join(expected)}"])
@@ -84,11 +104,32 @@ def load(path: Path) -> IpMap:
         try:
             machines.append(Machine.model_validate(entry))
         except ValidationError as error:
-            mistakes += [f"{path}: machine {key}: {_key(item['loc'])}: {item['msg']}" for item in error.errors()]
+            mistakes += [f"{path}: machine {key}: {_sentence(item)}" for item in error.errors()]
     if mistakes:
         raise ConfigError(mistakes)
-    return IpMap(tuple(machines))
+    return _without_clashes(IpMap(tuple(machines)), path)
 
 
-def _key(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+def _sentence(item: ErrorDetails) -> str:
+    if not item["loc"]:
+        return f'should be an address or an object with "host", not {shown(item["input"])}'
+    return sentence(item) + (nearest(str(item["loc"][-1]), MACHINE_KEYS) if item["type"] == "extra_forbidden" else "")
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON lets the last one win in silence."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f'"{key}" is given twice')
+    return dict(pairs)
+
+
+def _without_clashes(ip_map: IpMap, path: Path) -> IpMap:
+    taken: dict[str, int] = {}
+    for machine in range(len(ip_map.machines)):
+        address = ip_map.agent_address(machine)
+        if address in taken:
+            raise ConfigError([f"{path}: machines {taken[address]} and {machine} both have {address}"])
+        taken[address] = machine
+    return ip_map

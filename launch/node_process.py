@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -64,7 +65,8 @@ class NodeProcess:
             _log(f"ends, because {error}")
             code = StartError.exit_code
         except Exception as error:  # noqa: BLE001 - the one place where a node's failure becomes a message
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # the disk may be full
+                traceback.print_exc()
             code = self._report(error, runner)
         if transport is not None:
             transport.close()
@@ -74,7 +76,8 @@ class NodeProcess:
     def _seed(self) -> None:
         training = self._prepared.experiment.training
         torch.set_num_threads(training.threads if isinstance(training, TrainingSettings) else 1)
-        torch.manual_seed(derive(self._prepared.experiment.seed, "torch", self._node))
+        # Not torch.manual_seed, which also prepares the generators of devices that no node uses.
+        torch.default_generator.manual_seed(derive(self._prepared.experiment.seed, "torch", self._node))
 
     def _listen(self) -> ZeroMqTransport:
         """Open the transport, say where it is, and wait for the others."""

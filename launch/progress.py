@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -16,12 +16,14 @@ from rich.text import Text
 from decentralized.config import evaluated_nodes
 from decentralized.report.statistics import statistics
 from decentralized.run_directory import RunDirectory
+from decentralized.types import NodeId
 from launch.state import RunState
 
 if TYPE_CHECKING:
     from launch.agent import Plan
 
 REFRESH_S = 0.25
+LINE_S = 1.0  # between two lines about rounds: hours of them may go into a file
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -34,12 +36,12 @@ class View:
         self._state: RunState | None = None
         self._plan: Plan | None = None
         self._refreshed = 0.0
-        self._said_round = -1
+        self._said_round, self._said_at = -1, 0.0
         self._said_phase = ""
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(line, highlight=False, markup=False)
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def showing(self, state: RunState, plan: Plan, directory: RunDirectory) -> Iterator[None]:
@@ -70,9 +72,10 @@ class View:
             self._said_phase = phase
             self.say(phase)
         newest = state.newest_evaluation(_evaluated(plan))
-        if newest is not None and newest[0] > self._said_round:
-            self._said_round = newest[0]
-            self.say(f"round {newest[0]}/{state.rounds}: {_quality(state, plan)}, sent {size(_sent(state))}")
+        now = time.monotonic()
+        if newest is not None and newest[0] > self._said_round and now - self._said_at >= LINE_S:
+            self._said_round, self._said_at = newest[0], now
+            self.say(f"round {newest[0]}/{state.rounds}: {_quality(state, newest[1])}, sent {size(_sent(state))}")
 
 
 def title(plan: Plan) -> str:
@@ -89,6 +92,13 @@ def title(plan: Plan) -> str:
     return " | ".join(parts)
 
 
+def number(value: float | None) -> str:
+    """A metric for people; None is JSON's word for what is not a number."""
+    if value is None:
+        return "nan"
+    return f"{value:.4f}" if abs(value) < 10_000 else f"{value:.3e}"
+
+
 def size(count: float) -> str:
     """A number of bytes for people."""
     unit = 0
@@ -99,7 +109,10 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
+    """Seconds for people: 12.3 s, 1:05, 2:00:00."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
@@ -112,9 +125,11 @@ def _picture(state: RunState, plan: Plan) -> Group:
     done, fastest = state.slowest_round, max(state.round.values(), default=0)
     elapsed = now - state.began
     left = f"about {duration(elapsed / done * (state.rounds - done))} left" if done else ""
-    bar = ProgressBar(total=max(state.rounds, 1), completed=done, width=40)
-    table.add_row(bar, f"round {done}/{state.rounds}", f"fastest node {fastest}", duration(elapsed), left)
-    return Group(table, Text(f"{_quality(state, plan)}, sent {size(_sent(state))}"))
+    bar = ProgressBar(total=max(state.rounds, 1), completed=done, width=30)
+    table.add_row(bar, f"round {done}/{state.rounds}", duration(elapsed), left)
+    newest = state.newest_evaluation(_evaluated(plan))
+    quality = f"{_quality(state, newest[1])} after round {newest[0]}" if newest else _quality(state, {})
+    return Group(table, Text(quality), Text(f"sent {size(_sent(state))}, fastest node at round {fastest}"))
 
 
 def _phase(state: RunState) -> str:
@@ -123,27 +138,21 @@ def _phase(state: RunState) -> str:
     return f"{len(state.addresses)} of {state.nodes} nodes are up"
 
 
-def _quality(state: RunState, plan: Plan) -> str:
-    """The newest losses and evaluation, mean over nodes with the range."""
+def _quality(state: RunState, evaluation: Mapping[NodeId, Mapping[str, float | None]]) -> str:
+    """The newest losses and an evaluation, mean over nodes with the range."""
     parts = []
     if state.train_loss:
-        parts.append(f"train loss {statistics(list(state.train_loss.values()))['mean']:.4f}")
-    newest = state.newest_evaluation(_evaluated(plan))
-    if newest is not None:
-        round, results = newest
-        names = sorted({name for metrics in results.values() for name in metrics if not name.endswith("loss")})
-        for name in names:
-            values = [value for metrics in results.values() if (value := metrics.get(name)) is not None]
-            if values:
-                stats = statistics(values)
-                parts.append(
-                    f"{name} {stats['mean']:.4f} ({stats['min']:.4f} to {stats['max']:.4f}) after round {round}"
-                )
+        parts.append(f"train loss {number(statistics(list(state.train_loss.values()))['mean'])}")
+    for name in sorted({name for metrics in evaluation.values() for name in metrics if not name.endswith("loss")}):
+        values = [value for metrics in evaluation.values() if (value := metrics.get(name)) is not None]
+        if values:
+            stats = statistics(values)
+            parts.append(f"{name} {number(stats['mean'])} ({number(stats['min'])} to {number(stats['max'])})")
     return ", ".join(parts) or "first round"
 
 
 def _evaluated(plan: Plan) -> int:
-    return len(evaluated_nodes(plan.experiment.evaluation, plan.experiment.nodes))
+    return len(evaluated_nodes(plan.experiment.evaluation, plan.experiment.nodes).intersection(plan.heard))
 
 
 def _sent(state: RunState) -> int:

@@ -72,6 +72,7 @@ def write_summary(directory: RunDirectory, plan: Plan, state: RunState, error: D
         "seed": plan.experiment.seed,
         "final": final,
         **{name: sum(fact.totals[name] for fact in finished) for name in TOTALS},
+        "bytes_sent": sum(state.bytes_sent.values()),  # the newest that is known, also of a run that was cut short
         "private_bytes": statistics([float(fact.totals["private_bytes"]) for fact in finished]) if finished else {},
         "time_s": max((fact.time_s for fact in finished), default=now - began),
         "start_s": began - state.started,

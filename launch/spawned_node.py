@@ -22,7 +22,3 @@ def main() -> None:
     experiment = config.parse(preparation.config, BuiltIn())
     prepared = prepare(experiment, Path(preparation.data_root))
     run_child(prepared, nodes, socket.socket(fileno=descriptor), start, preparation.host, parent)
-
-
-if __name__ == "__main__":
-    main()

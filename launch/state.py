@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from decentralized.control import AnyFact, Evaluated, Finished, Listening, RoundDone
 from decentralized.types import NodeId
 
+KEPT_EVALUATIONS = 30  # nodes that do not wait for each other can be as many evaluations apart
+
 
 @dataclass
 class RunState:
@@ -32,11 +34,12 @@ class RunState:
         elif isinstance(fact, RoundDone):
             self.round[fact.node] = fact.round
             self.bytes_sent[fact.node] = fact.bytes_sent
+            self.train_loss.pop(fact.node, None)  # no loss, or not a number: the last one would mislead
             if fact.train_loss is not None:
                 self.train_loss[fact.node] = fact.train_loss
         elif isinstance(fact, Evaluated):
             self.evaluations.setdefault(fact.round, {})[fact.node] = fact.metrics
-            while len(self.evaluations) > 3:  # only the newest are shown
+            while len(self.evaluations) > KEPT_EVALUATIONS:
                 del self.evaluations[min(self.evaluations)]
         elif isinstance(fact, Finished):
             self.finished[fact.node] = fact

@@ -16,14 +16,18 @@ from decentralized.errors import StartError
 
 READ_BYTES = 1 << 18
 END_PATIENCE_S = 5.0
-ENVIRONMENT = {
-    # One thread before the fork: a forked child would wait for ever for threads that it does not have.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # A node's large buffers (models, messages) go back to the system when they are freed, instead of being kept in
-    # glibc's heaps: a quarter less memory for each node.
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(128 * 1024),
-}
+# One thread before the fork: a forked child would wait for ever for threads that it does not have.
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """A command that runs `main()` of a module of ours.
+
+    Unlike `python -m`, it looks in the current folder last: a user's own folder named launch/ must not be in the way,
+    while a user's own components are still found there.
+    """
+    code = f"import sys; sys.path.append(sys.path.pop(0)); from {module} import main; main()"
+    return [sys.executable, "-c", code, *arguments]
 
 
 class WarmParent:
@@ -34,7 +38,7 @@ class WarmParent:
         environment = {**os.environ, **ENVIRONMENT}
         with open(log, "ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch.fork_server", str(os.getpid())],
+                python("launch.fork_server", str(os.getpid())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from decentralized import exchange
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.interfaces import Context
-from decentralized.types import Mixed, RoundReport
-
-if TYPE_CHECKING:
-    from decentralized.types import Vector
+from decentralized.types import RoundReport
 
 
 class DPSGD:
@@ -43,28 +40,23 @@ class DPSGD:
     def _round(self, round: int, context: Context) -> RoundReport:
         neighbors = context.topology.neighbors(round)
         learner, channel = context.learner, context.channel
-        start_P = learner.vector().clone()
-        before_training = self._config.order == "mix-and-add"
-        if before_training:
-            exchange.send(context, start_P, neighbors, round)
+        adds = self._config.order == "mix-and-add"
+        own_P = learner.vector()
+        start_P = own_P.clone() if adds or context.mixer.needs_start else own_P
+        shared_P = start_P if adds else own_P
+        if adds:
+            exchange.send(context, shared_P, neighbors, round)
         began = time.monotonic()
         metrics = learner.fit(round, channel.progress)
         fit_s = time.monotonic() - began
-        own_P = learner.vector()
-        if not before_training:
-            exchange.send(context, own_P, neighbors, round)
+        if not adds:
+            exchange.send(context, shared_P, neighbors, round)
         began, waited_s = time.monotonic(), channel.waited_s
-        shared_P = start_P if before_training else own_P
         received = exchange.receive(context, shared_P, neighbors, round)
         mixed = context.mixer.mix(start_P, shared_P, received, neighbors, context)
-        if before_training:
-            mixed = Mixed(mixed.vector_P + (own_P - start_P), mixed.weights)
-        self._load(context, shared_P, mixed)
+        context.sharing.commit(shared_P, mixed.vector_P)
+        learner.load(mixed.vector_P + (own_P - start_P) if adds else mixed.vector_P)
         context.topology.observe(round, mixed, context)
         wait_s = channel.waited_s - waited_s
         mix_s = time.monotonic() - began - wait_s
         return RoundReport(round, metrics, fit_s, wait_s, mix_s, mixed.weights)
-
-    def _load(self, context: Context, shared_P: Vector, mixed: Mixed) -> None:
-        context.sharing.commit(shared_P, mixed.vector_P)
-        context.learner.load(mixed.vector_P)

@@ -26,20 +26,21 @@ MIN_EVALUATION_BATCH = 16
 
 
 class SGD:
-    """One node's model, data and optimizer."""
+    """Mini-batch training with an optimizer and a loss of torch. The node's model is a copy of `template`."""
 
     class Config(TrainingSettings):
         """The [training] table, and nothing more."""
 
     def __init__(
-        self, config: Config, model: nn.Module, data: DataSet, parts: NodeParts, generator: np.random.Generator
+        self, config: Config, template: nn.Module, data: DataSet, parts: NodeParts, generator: np.random.Generator
     ) -> None:
-        self._config, self._model, self._data = config, model, data
+        self._config, self._data = config, data
         self._indices = {"train": parts.train, "validation": parts.validation, "test": parts.test}
         self._train, self._test = TensorSamples(data.train, data), TensorSamples(data.test, data)
-        self.parameters = FlatParameters(model, with_buffers=config.buffers == "averaged")
+        self.parameters = FlatParameters(template, with_buffers=config.buffers == "averaged")
+        self._model = self.parameters.model
         self._criterion = Criterion(make(torch.nn, config.loss, "loss"))
-        self._penalty: Callable[[], Tensor | None] = getattr(model, "penalty", lambda: None)
+        self._penalty: Callable[[], Tensor | None] = getattr(self._model, "penalty", lambda: None)
         self._optimizer = self._new_optimizer()
         self._schedule: Any = None
         if config.schedule is not None:

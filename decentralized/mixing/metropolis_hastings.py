@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 
 class MetropolisHastings:
-    """w_i = 1 / (1 + max(d_k, d_i)), w_k = 1 - sum_i w_i (communication study, section 3.2.1).
+    """Weights from the degrees of both ends of an edge; the mean over all nodes is kept on every undirected graph.
+
+    w_i = 1 / (1 + max(d_k, d_i)), w_k = 1 - sum_i w_i (communication study, section 3.2.1).
 
     The neighbors' degrees d_i travel in the headers of their messages.
     """
+
+    needs_start = False
 
     class Config(Component):
         """Metropolis-Hastings has no settings."""
@@ -36,6 +40,6 @@ class MetropolisHastings:
 
 def _degree_of(item: Received) -> int:
     degree = item.scalars.get("degree")
-    if not isinstance(degree, int) or degree < 0:
+    if not isinstance(degree, int) or isinstance(degree, bool) or degree < 1:
         raise CodecError(f"node {item.sender} did not say its degree")
     return degree

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Uniform:
-    """w_i = w_k = 1 / (1 + d_k). Doubly stochastic only on regular graphs; elsewhere the mean over nodes drifts."""
+    """The same weight for a node and each of its neighbors.
+
+    w_i = w_k = 1 / (1 + d_k). Doubly stochastic only on regular graphs; elsewhere the mean over nodes drifts."""
+
+    needs_start = False
 
     class Config(Component):
         """Uniform mixing has no settings."""

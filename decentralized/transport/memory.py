@@ -95,6 +95,10 @@ class MemoryNetwork:
             self._queues[to].append((sender, [bytearray(frame) for frame in frames]))
             self._arrival.notify_all()
 
+    def forget(self, node: NodeId) -> None:
+        """From now on what is sent to this node is lost."""
+        self._queues[node] = deque(maxlen=0)
+
     def take(self, node: NodeId, timeout_s: float) -> list[tuple[NodeId, Sequence[Buffer]]]:
         """What has arrived for the node; waits up to `timeout_s` for something."""
         queue = self._queues[node]
@@ -126,4 +130,4 @@ class MemoryTransport:
         return self._network.take(self._node, timeout_s)
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._network.forget(self._node)

@@ -3,10 +3,14 @@
 A peer proves with the PLAIN handshake that it knows the run's token, before a frame of it takes memory, and binds its
 node id to the connection: ZeroMQ then stamps that id on every frame (its "User-Id"). The handshakes are answered in the
 same poll loop, so a node has no thread of its own besides ZeroMQ's.
+
+Everything that waits is bounded, for strangers and for peers, but for one thing that ZeroMQ cannot bound: a peer with
+the token could send a single message of frames without end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,36 +23,43 @@ from decentralized.types import Buffer, NodeId
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 MAX_FRAME_BYTES = CHUNK_BYTES  # also bounds the header frame
 RECEIVE_QUEUE = 64  # messages of at most 1 MiB for each connection; then TCP holds the sender back
+SEND_QUEUE = 4096  # messages for each peer; more are lost as in a broken connection, and sent again by the channel
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
 MAX_POLLED = 256  # messages taken by one poll, so that a flood cannot keep a node from its work
+MAX_POLLED_BYTES = 16 * CHUNK_BYTES  # what has not been taken still waits in bounded queues
+HEARTBEATS_PER_DEADLINE = 6
 
 
 class ZeroMqTransport:
     """Listens on a free port of `host`, or on the first free one of `ports`. Only ids that were introduced may connect.
 
-    `handshake_s`: how long a connection may take to prove who it is.
+    A connection that takes longer than `deadline_s` to prove who it is, or is dead for so long, is cut; the sender then
+    opens it anew.
     """
 
     def __init__(
-        self, node: NodeId, token: str, host: str = "127.0.0.1", ports: range | None = None, handshake_s: float = 60.0
+        self, node: NodeId, token: str, host: str = "127.0.0.1", ports: range | None = None, deadline_s: float = 60.0
     ) -> None:
         self._node = node
         self._token = token.encode()
+        self._deadline_ms = min(max(int(deadline_s * 1000), HEARTBEATS_PER_DEADLINE), 2**31 - 1)
         self._addresses: dict[NodeId, str] = {}
         self._dealers: dict[NodeId, zmq.Socket[bytes]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.linger = 0  # of all its sockets, so that nothing waits for them even if nobody calls close()
         self._handshakes = self._context.socket(zmq.ROUTER)
-        self._handshakes.linger = 0
         self._handshakes.bind(ZAP_ENDPOINT)
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.linger = 0
+        self._router = self._socket(zmq.ROUTER)
         self._router.ipv6 = ":" in host
         self._router.plain_server = True
         self._router.zap_domain = b"node"
-        self._router.handshake_ivl = int(handshake_s * 1000)
         self._router.maxmsgsize = MAX_FRAME_BYTES
         self._router.rcvhwm = RECEIVE_QUEUE
-        self.address = _bind(self._router, host, ports)
+        try:
+            self.address = _bind(self._router, host, ports)
+        except StartError:
+            self.close()
+            raise
         self._poller = zmq.Poller()
         self._poller.register(self._handshakes, zmq.POLLIN)
         self._poller.register(self._router, zmq.POLLIN)
@@ -64,9 +75,9 @@ class ZeroMqTransport:
 
     def send(self, to: NodeId, frames: Sequence[Buffer]) -> None:
         dealer = self._dealers.get(to) or self._connect(to)
-        # With no high-water mark this cannot block; the protocol above bounds what is under way. Frozen frames go by
-        # reference; pyzmq copies the small ones all the same.
-        dealer.send_multipart(list(frames), flags=zmq.NOBLOCK, copy=False)
+        # Frozen frames go by reference; pyzmq copies the small ones all the same.
+        with contextlib.suppress(zmq.Again):
+            dealer.send_multipart(list(frames), flags=zmq.NOBLOCK, copy=False)
 
     def poll(self, timeout_s: float) -> Sequence[tuple[NodeId, Sequence[Buffer]]]:
         """Answers handshakes and returns what has arrived; waits up to `timeout_s` for something."""
@@ -77,14 +88,21 @@ class ZeroMqTransport:
 
     def close(self) -> None:
         """Drops what was not delivered, and every connection."""
-        self._context.destroy(linger=0)
+        self._context.destroy()
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.handshake_ivl = self._deadline_ms
+        # A connection can die without a word (a machine that lost power, a forgetful firewall).
+        socket.heartbeat_ivl = self._deadline_ms // HEARTBEATS_PER_DEADLINE
+        socket.heartbeat_timeout = self._deadline_ms
+        return socket
 
     def _connect(self, to: NodeId) -> zmq.Socket[bytes]:
         if to not in self._addresses:
             raise NetworkError(f"node {self._node} sends to node {to}, whose address it was never told")
-        dealer = self._context.socket(zmq.DEALER)
-        dealer.linger = 0
-        dealer.sndhwm = 0
+        dealer = self._socket(zmq.DEALER)
+        dealer.sndhwm = SEND_QUEUE
         dealer.ipv6 = "[" in self._addresses[to]
         dealer.plain_username = str(self._node).encode()
         dealer.plain_password = self._token
@@ -94,6 +112,7 @@ class ZeroMqTransport:
         return dealer
 
     def _arrived(self) -> Iterator[tuple[NodeId, Sequence[Buffer]]]:
+        taken_bytes = 0
         for _ in range(MAX_POLLED):
             try:
                 _routing_id, *frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -101,6 +120,9 @@ class ZeroMqTransport:
                 return
             if frames:
                 yield int(frames[0].get("User-Id")), [frame.buffer for frame in frames]
+            taken_bytes += sum(map(len, frames))
+            if taken_bytes > MAX_POLLED_BYTES:
+                return
 
     def _answer_handshakes(self) -> None:
         """ZeroMQ's authentication protocol (RFC 27): say yes to a node id with the run's token, no to anything else."""
@@ -118,7 +140,7 @@ class ZeroMqTransport:
         if mechanism != b"PLAIN" or len(credentials) != 2:
             return None
         user, password = credentials
-        known = user.isdigit() and len(user) < 10 and (not self._addresses or int(user) in self._addresses)
+        known = user.isdigit() and len(user) < 10 and int(user) in self._addresses and int(user) != self._node
         return user if known and hmac.compare_digest(password, self._token) else None
 
 

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from decentralized import config
 from decentralized.build import BuiltIn
-from decentralized.prepare import Memory, Prepared, prepare, try_out
 from decentralized.types import Graph
 from launch.commands.run import make_plan
-from launch.progress import size, title
+
+if TYPE_CHECKING:
+    from decentralized.prepare import Memory, Prepared
 
 BASE_BYTES = 8 * 1024 * 1024  # private memory of a forked node besides its model, measured; see docs/benchmarks.md
 
 
 def check(path: Path, overrides: list[str], ip_map: Path | None, data: Path | None) -> None:
     """First the file, which needs no torch; then data, graph and model, with one step of training."""
-    console = Console()
     plan = make_plan(path, overrides, ip_map, 0, Path("runs"), data)
-    console.print(f"{path}: the file is fine", highlight=False)
+    from decentralized.prepare import prepare, try_out  # from here on it may take seconds
+    from launch.commands.output import say
+    from launch.progress import title
+
+    say(f"{path}: the file is fine")
     # The second reading knows the settings of classes that users wrote.
     experiment = config.load(path, BuiltIn(), overrides)
     prepared = prepare(experiment, plan.data_root)
     memory = try_out(prepared)
-    console.print(title(plan), highlight=False)
-    for line in (*_warnings(prepared), *_needs(prepared, memory)):
-        console.print(line, highlight=False, markup=False)
+    say(title(plan), *_warnings(prepared), *_needs(prepared, memory))
 
 
 def _warnings(prepared: Prepared) -> list[str]:
@@ -38,6 +39,8 @@ def _warnings(prepared: Prepared) -> list[str]:
 
 
 def _needs(prepared: Prepared, memory: Memory) -> list[str]:
+    from launch.progress import size
+
     nodes = prepared.experiment.nodes
     node = BASE_BYTES + memory.parameters + memory.gradient + memory.optimizer + memory.messages
     arrays = [
@@ -46,12 +49,13 @@ def _needs(prepared: Prepared, memory: Memory) -> list[str]:
         for array in (part.inputs, part.targets, part.users)
         if array is not None
     ]
+    parts = {"gradient": memory.gradient, "optimizer": memory.optimizer, "messages at most": memory.messages}
     return [
         f"parameters: {memory.parameters // 4:,} ({size(memory.parameters)})",
-        f"memory of a node: about {size(node)} (gradient {size(memory.gradient)}, optimizer {size(memory.optimizer)}, "
-        f"messages at most {size(memory.messages)})",
-        f"memory of all {nodes} nodes: about {size(nodes * node)}, "
-        f"and {size(sum(array.nbytes for array in arrays))} of data once for each machine",
+        f"memory of a node: about {size(node)}",
+        f"  {', '.join(f'{name} {size(count)}' for name, count in parts.items())}",
+        f"memory of all {nodes} nodes: about {size(nodes * node)}",
+        f"  and {size(sum(array.nbytes for array in arrays))} of data, once for each machine",
     ]
 
 

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
+from typing import TYPE_CHECKING, Any
 
 from decentralized import config
 from decentralized.build import BuiltIn
-from decentralized.data.cards import data_root
 from decentralized.errors import ConfigError, DecentralizedError
-from decentralized.run_directory import RunDirectory
-from launch import ip_map as maps
-from launch.agent import Agent, Plan
-from launch.progress import View, duration, size
+from launch.commands.output import option_mistake, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from decentralized.run_directory import RunDirectory
+    from launch.agent import Plan
 
 
 def run(
     path: Path, overrides: list[str], ip_map: Path | None, machine: int, out: Path, data: Path | None, report: bool
 ) -> None:
     """Runs this machine's nodes; machine 0 also prints the results and makes the report."""
-    console = Console()
     plan = make_plan(path, overrides, ip_map, machine, out, data)
+    from rich.console import Console
+
+    from launch.agent import Agent
+    from launch.progress import View
+
+    console = Console()
     directory = Agent(plan, View(console)).run()
     if machine == 0:
         _print_results(console, directory, report)
+    else:
+        say(f"finished; machine 0 has the results, this machine's nodes left theirs in {directory.path}")
 
 
 def make_plan(
@@ -35,10 +41,16 @@ def make_plan(
 ) -> Plan:
     """Everything that can be known without importing torch; raises ConfigError."""
     experiment = config.load(path, BuiltIn(import_others=False), overrides)
+    # Imported only now, so that mistakes in the file are told at once.
+    from decentralized.data.cards import data_root
+    from launch import ip_map as maps
+    from launch.agent import Plan
+
     machines = maps.load(ip_map) if ip_map else maps.LOCAL
     if not 0 <= machine < len(machines.machines):
-        raise ConfigError([f"--machine {machine}: the IP map has machines 0 to {len(machines.machines) - 1}"])
-    machines.split(experiment.nodes)
+        known = f"the IP map has machines 0 to {len(machines.machines) - 1}" if ip_map else "it needs an --ip-map"
+        raise option_mistake(f"--machine {machine}: {known}")
+    machines.check_ports(experiment.nodes, experiment.network.ports)
     if experiment.network.transport == "memory" and len(machines.machines) > 1:
         raise ConfigError(
             ['network.transport = "memory" runs in one process; an IP map with several machines needs "tcp"']
@@ -48,30 +60,29 @@ def make_plan(
 
 def _print_results(console: Console, directory: RunDirectory, report: bool) -> None:
     from decentralized.report.series import load_run
+    from launch.progress import duration, number, size
 
     summary: Mapping[str, Any] = load_run(directory.path).summary or {}
     for metric, stats in summary.get("final", {}).items():
         if metric.startswith("test_"):
-            spread = f"(worst to best node {stats['min']:.4f} to {stats['max']:.4f})"
-            console.print(f"[bold]{metric} {stats['mean']:.4f}[/bold] {spread}", highlight=False)
-    console.print(
-        f"bytes sent {size(summary['bytes_sent'])} by all nodes, "
-        f"time {duration(summary['time_s'])} for {summary['rounds']} rounds, start {summary['start_s']:.1f} s",
-        highlight=False,
-    )
-    console.print(f"run directory {escape(str(directory.path))}", soft_wrap=True, highlight=False)
-    if report:
-        _make_report(console, directory)
+            mean, least, most = (number(stats[name]) for name in ("mean", "min", "max"))
+            line = f"[bold]{metric} {mean}[/bold] (nodes from {least} to {most})"
+            console.print(line, highlight=False, soft_wrap=True)
+    lines = [
+        f"bytes sent {size(summary['bytes_sent'])} by all nodes, time {duration(summary['time_s'])} "
+        f"for {summary['rounds']} rounds, start {duration(summary['start_s'])}",
+        f"run directory {directory.path}",
+        *(_report_lines(directory) if report else []),
+    ]
+    say(*lines)
 
 
-def _make_report(console: Console, directory: RunDirectory) -> None:
+def _report_lines(directory: RunDirectory) -> list[str]:
     """A run that has finished stays a success when its report cannot be made."""
     from decentralized.report.html import make_report
 
     try:
         page = make_report([directory.path])
     except DecentralizedError as error:
-        console.print(f"no report: {error}", highlight=False, markup=False)
-        return
-    console.print(f"plots         {escape(str(directory.plots))}", soft_wrap=True, highlight=False)
-    console.print(f"report        {escape(str(page))}", soft_wrap=True, highlight=False)
+        return [f"no report: {error}"]
+    return [f"plots         {directory.plots}", f"report        {page}"]

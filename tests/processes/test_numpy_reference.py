@@ -1,4 +1,4 @@
-"""Real processes against a few lines of NumPy, on a convex problem: softmax regression by full-batch gradient descent."""
+"""Real processes against a few lines of NumPy on a convex problem: softmax regression by full-batch gradients."""
 
 from __future__ import annotations
 

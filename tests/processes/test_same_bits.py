@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.processes.runs import ROOT, models, run, start
 
 CONFIG = ROOT / "configs" / "demo.toml"

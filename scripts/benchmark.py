@@ -1,0 +1,171 @@
+"""The figures of docs/benchmarks.md: `python scripts/benchmark.py NAME...`, or all of them without a name.
+
+Each figure is a median over repeats, and stands beside a limit that is measured in the same run where there is one.
+Nothing here is a test: machines differ, ratios less so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = [sys.executable, "-m", "launch.cli"]
+MOVIELENS = ROOT / "configs" / "movielens.toml"
+REPEATS = 3
+
+
+def run(config: Path, out: Path, *settings: str) -> Path:
+    """One run of the program; its run directory."""
+    command = [*PROGRAM, "run", str(config), "--out", str(out), "--no-report"]
+    for setting in settings:
+        command += ["--set", setting]
+    before = set(out.glob("*"))
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (directory,) = set(out.glob("*")) - before
+    return directory
+
+
+def summary(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "summary.json").read_text())
+    return found
+
+
+def events(directory: Path) -> dict[str, float]:
+    """When each kind of event last happened, in seconds of the wall clock."""
+    lines = (directory / "agents" / "00" / "events.jsonl").read_text().splitlines()
+    return {event["event"]: event["time"] for event in map(json.loads, lines)}
+
+
+def say(name: str, value: str) -> None:
+    print(f"{name:<66} {value}", flush=True)
+
+
+def middle(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def startup(out: Path) -> None:
+    """96 MovieLens nodes: how fast they are up, what memory they take, how long a round is."""
+    parameters = 217_014 * 4
+    up, first, private, rounds, alone = [], [], [], [], []
+    for _ in range(REPEATS):
+        directory = run(MOVIELENS, out, "algorithm.rounds=40", "evaluation.every=0")
+        when, result = events(directory), summary(directory)
+        up.append(when["run"] - when["warm"])
+        first.append(when["first-round"] - when["warm"])
+        private.append((result["private_bytes"]["mean"] - parameters) / 1e6)
+        rounds.append(result["time_s"] / 40)
+        limit = run(MOVIELENS, out, "algorithm.rounds=40", "evaluation.every=0", "algorithm.name=local")
+        alone.append(summary(limit)["time_s"] / 40)
+    say("96 nodes listening, after the fork server's imports", f"{middle(up):.2f} s")
+    say("96 nodes through round 1, after the fork server's imports", f"{middle(first):.2f} s")
+    say("private memory of a node beyond its parameters (mean)", f"{middle(private):.1f} MB")
+    say("a round of D-PSGD with full sharing, all 96 nodes", f"{middle(rounds):.3f} s")
+    say("the same training without communication (the limit)", f"{middle(alone):.3f} s")
+    say("ratio", f"{middle([a / b for a, b in zip(rounds, alone, strict=True)]):.2f}")
+
+
+def evaluation(out: Path) -> None:
+    """All 96 MovieLens nodes on their own test ratings, over two processes."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from decentralized import config
+from decentralized.build import BuiltIn
+from decentralized.data.cards import data_root
+from decentralized.prepare import build_learner, prepare
+import torch
+torch.set_num_threads(1)
+prepared = prepare(config.load(Path(sys.argv[1]), BuiltIn()), data_root())
+learners = [build_learner(prepared, node) for node in range(96)]
+learners[0].evaluate("test", lambda: None)
+began = time.monotonic()
+child = os.fork()
+for learner in learners[:48] if child else learners[48:]:
+    learner.evaluate("test", lambda: None)
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+print(time.monotonic() - began)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    times = [
+        float(subprocess.check_output([sys.executable, "-c", code, str(MOVIELENS)], env=environment, text=True))
+        for _ in range(REPEATS)
+    ]
+    say("evaluating all 96 MovieLens nodes on their test ratings", f"{middle(times):.3f} s")
+
+
+def program(out: Path) -> None:
+    """How fast the program answers when it need not train."""
+    broken = out / "broken.toml"
+    broken.write_text((ROOT / "configs" / "demo.toml").read_text().replace("hidden", "hiden"))
+    completion = {"_DECENTRALIZED_COMPLETE": "complete_bash", "COMP_WORDS": "decentralized ru", "COMP_CWORD": "1"}
+    cases: dict[str, tuple[list[str], Mapping[str, str]]] = {
+        "--help": (["--help"], {}),
+        "run --help": (["run", "--help"], {}),
+        "shell completion": ([], completion),
+        "check of a file with a mistake": (["check", str(broken)], {}),
+        "check of a good file": (["check", str(ROOT / "configs" / "demo.toml")], {}),
+    }
+    python = middle([seconds([sys.executable, "-c", "pass"], {}) for _ in range(5)])
+    say("python -c pass (the limit)", f"{python:.3f} s")
+    for name, (arguments, extra) in cases.items():
+        say(name, f"{middle([seconds([*PROGRAM, *arguments], extra) for _ in range(5)]):.3f} s")
+
+
+def seconds(command: list[str], extra: Mapping[str, str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def digits(out: Path) -> None:
+    """The demo beside one process that has all the data."""
+    demo = ROOT / "configs" / "demo.toml"
+    together = summary(run(demo, out))["final"]["test_accuracy"]
+    alone = summary(run(demo, out, "nodes=1", "algorithm.name=local", "topology.name=full"))["final"]["test_accuracy"]
+    isolated = summary(run(demo, out, "algorithm.name=local"))["final"]["test_accuracy"]
+    say("digits, 16 nodes, D-PSGD: mean (worst) test accuracy", f"{together['mean']:.4f} ({together['min']:.4f})")
+    say("digits, one process with all the data", f"{alone['mean']:.4f}")
+    say("digits, 16 nodes that never communicate: mean (worst)", f"{isolated['mean']:.4f} ({isolated['min']:.4f})")
+
+
+def mnist(out: Path) -> None:
+    """Two classes on each node of a ring: what communication is worth."""
+    config = ROOT / "configs" / "mnist_two_classes.toml"
+    for name in ("dpsgd", "local"):
+        final = summary(run(config, out, f"algorithm.name={name}"))["final"]["test_accuracy"]
+        say(f"MNIST, 2 classes a node, ring of 16, {name}: mean (worst)", f"{final['mean']:.4f} ({final['min']:.4f})")
+
+
+BENCHMARKS: dict[str, Callable[[Path], None]] = {
+    "program": program,
+    "startup": startup,
+    "evaluation": evaluation,
+    "digits": digits,
+    "mnist": mnist,
+}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        sys.exit(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    for name in names:
+        with tempfile.TemporaryDirectory() as out:
+            BENCHMARKS[name](Path(out))
+
+
+if __name__ == "__main__":
+    main()

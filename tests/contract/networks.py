@@ -1,0 +1,61 @@
+"""What the contract tests share: networks of either kind, and a way to wait that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from decentralized.channel import Channel, ChannelSettings
+from decentralized.interfaces import Transport
+from decentralized.transport.memory import MemoryNetwork
+from decentralized.transport.zeromq import ZeroMqTransport
+from decentralized.types import Buffer, NodeId
+
+RUN = b"testrun1"
+TOKEN = "the token of this run"
+PATIENCE_S = 10.0
+
+Arrived = list[tuple[NodeId, list[bytes]]]
+MakeNetwork = Callable[[int], Sequence[Transport]]
+
+
+def memory_nodes(nodes: int) -> list[Transport]:
+    network = MemoryNetwork()
+    return [network.transport(node) for node in range(nodes)]
+
+
+def zeromq_nodes(nodes: int, deadline_s: float = 5.0) -> list[ZeroMqTransport]:
+    transports = [ZeroMqTransport(node, TOKEN, deadline_s=deadline_s) for node in range(nodes)]
+    for transport in transports:
+        transport.introduce({node: other.address for node, other in enumerate(transports)})
+    return transports
+
+
+NETWORKS: dict[str, Callable[[int], Sequence[Transport]]] = {"memory": memory_nodes, "zeromq": zeromq_nodes}
+
+
+@contextmanager
+def closing(transports: Sequence[Transport]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for transport in transports:
+            transport.close()
+
+
+def receive(transport: Transport, count: int, patience_s: float = PATIENCE_S) -> Arrived:
+    """Polls until `count` messages have come or patience ends; returns what has come, copied."""
+    arrived: Arrived = []
+    until = time.monotonic() + patience_s
+    while len(arrived) < count and time.monotonic() < until:
+        arrived += [(peer, copied(frames)) for peer, frames in transport.poll(0.05)]
+    return arrived
+
+
+def copied(frames: Sequence[Buffer]) -> list[bytes]:
+    return [bytes(frame) for frame in frames]
+
+
+def channel_of(node: NodeId, transport: Transport, deadline_s: float = PATIENCE_S, **settings: int) -> Channel:
+    return Channel(node, transport, ChannelSettings(RUN, deadline_s, **settings))
