@@ -1,9 +1,9 @@
 """Keeping the nodes' heaps small, where the C library lets us (glibc).
 
 glibc keeps large buffers that were freed, here models and messages, for the next allocation of that size: a third of
-a small node's memory. Told to take such buffers from the system and give them back at once, it costs page faults instead,
-which are cheap for a few messages a round and expensive for a network that allocates activations in every step. So it is
-tried out, in the fork server, whose setting all nodes inherit.
+a small node's memory. Told to take such buffers from the system and give them back at once, it costs page faults:
+cheap for a few messages a round, expensive for a network that allocates activations in each step. So it is tried out,
+in the fork server, whose setting all nodes inherit.
 """
 
 from __future__ import annotations
