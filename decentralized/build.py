@@ -63,8 +63,15 @@ TABLES: dict[str, dict[str, str]] = {
     "algorithm": {
         "dpsgd": "decentralized.algorithms.dpsgd:DPSGD",
         "local": "decentralized.algorithms.local:Local",
+        "random-walk": "decentralized.algorithms.random_walk:RandomWalk",
+        "hybrid": "decentralized.algorithms.hybrid:Hybrid",
     },
-    "sharing": {"full": "decentralized.sharing.full:Full"},
+    "sharing": {
+        "full": "decentralized.sharing.full:Full",
+        "top-k": "decentralized.sharing.top_k:TopK",
+        "random-alpha": "decentralized.sharing.random_alpha:RandomAlpha",
+        "sub-sampling": "decentralized.sharing.sub_sampling:SubSampling",
+    },
     "mixing": {
         "metropolis-hastings": "decentralized.mixing.metropolis_hastings:MetropolisHastings",
         "uniform": "decentralized.mixing.uniform:Uniform",

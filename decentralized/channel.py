@@ -24,7 +24,6 @@ BUSY_POLL_S = 0.1  # how often a working node looks at the network
 BEATS_PER_DEADLINE = 6
 CONFIRM_AFTER = 2  # whole messages that may go unconfirmed when nothing is sent the other way
 CONFIRM_BYTES = 64 * 1024  # so much is confirmed at once: until then the sender keeps it in memory
-WAITING_PAYLOADS = 4  # as many of the largest payloads may wait for each sender
 
 
 @dataclass
@@ -60,6 +59,8 @@ class ChannelSettings:
     """Larger whenever the node is started again in the same run; at least 1."""
     max_waiting: int = 64
     """Messages of one sender that are kept until they are wanted; further ones are dropped."""
+    max_waiting_payloads: int = 4
+    """As many of the largest payloads may wait for each sender."""
 
 
 class Channel:
@@ -84,7 +85,7 @@ class Channel:
         self._node, self._transport, self._settings = node, transport, settings
         self._log, self._watch, self._clock = log, watch, clock
         self._links: dict[NodeId, Link] = {}
-        self._inbox = Inbox(settings.max_waiting, WAITING_PAYLOADS * settings.max_payload_bytes)
+        self._inbox = Inbox(settings.max_waiting, settings.max_waiting_payloads * settings.max_payload_bytes)
         self._beat_s = settings.deadline_s / BEATS_PER_DEADLINE
         self._listened_s = 0.0  # the clock by which peers are silent: it stands still while this node does
         self._heard: dict[NodeId, float] = {}  # on that clock
@@ -122,10 +123,15 @@ class Channel:
             key = (round, step, sender)
             yield sender, self._inbox.take(kind, key) or self._await(kind, key)
 
-    def next(self, kind: str) -> Message:
-        """The message of this kind that arrived first, whoever sent it; raises PeerSilent after the deadline."""
+    def next(self, kind: str, give_up: Callable[[], bool] = lambda: False) -> Message | None:
+        """The message of this kind that arrived first, whoever sent it; None once `give_up()` while there is none.
+
+        Raises PeerSilent when nothing at all has come from anybody for the deadline.
+        """
         began, since = self._listen()
         while (message := self._inbox.take_first(kind)) is None:
+            if give_up():
+                return None
             self._pump(POLL_S)
             if self._listened_s - max([since, *self._heard.values()]) > self._settings.deadline_s:
                 raise PeerSilent(f"node {self._node} heard of no peer for {self._settings.deadline_s:g} s")
@@ -154,6 +160,10 @@ class Channel:
             self._confirm(peer)
         while not done():
             self._pump(POLL_S)
+
+    def waiting(self, kind: str) -> int:
+        """How many messages of this kind have arrived and were not taken."""
+        return self._inbox.waiting(kind)
 
     @property
     def idle(self) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -96,6 +97,35 @@ class Exited(Fact, frozen=True, tag=True):
     status: int
 
 
+class Proposed(Fact, frozen=True, tag=True):
+    """A node proposes a value; the first proposal of a topic that agent 0 hears is the decision."""
+
+    topic: str
+    value: int
+
+
+class Decided(Fact, frozen=True, tag=True):
+    """To the nodes: what has been decided."""
+
+    topic: str
+    value: int
+
+
+class Contributed(Fact, frozen=True, tag=True):
+    """A node's numbers on a topic; newer ones replace its older ones."""
+
+    node: NodeId
+    topic: str
+    values: dict[str, int]
+
+
+class Summed(Fact, frozen=True, tag=True):
+    """To the nodes: the sums over all nodes' newest numbers, once every node has contributed."""
+
+    topic: str
+    values: dict[str, int]
+
+
 class Prepare(Fact, frozen=True, tag=True):
     """To the fork server, first of all: what the nodes will run. `host` is the address that its nodes listen on."""
 
@@ -155,9 +185,15 @@ class Abort(Fact, frozen=True, tag=True):
     exit_code: int
 
 
+class Tell(Protocol):
+    """Passes a fact on; droppable ones may be left out when nobody listens fast enough."""
+
+    def __call__(self, fact: Fact, droppable: bool = False) -> None: ...
+
+
 AnyFact = (
     Prepare | Warm | Refused | Listening | RoundDone | Evaluated | Finished | Failed | Exited | Start | Kill
-    | Addresses | Stop | Join | Welcome | Abort
+    | Addresses | Stop | Join | Welcome | Abort | Proposed | Decided | Contributed | Summed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

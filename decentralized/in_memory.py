@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from decentralized.agreement import Ledger, NodeAgreement
 from decentralized.channel import Channel
+from decentralized.control import Contributed, Decided, Fact, Proposed, Summed, Tell
 from decentralized.errors import DecentralizedError, NodeFailed
 from decentralized.interfaces import Learner
 from decentralized.lazy import torch
-from decentralized.node import Node, Tell, channel_settings
+from decentralized.node import Node, channel_settings
 from decentralized.prepare import Prepared
 from decentralized.run_directory import RunDirectory
 from decentralized.seeding import derive
@@ -39,6 +41,8 @@ class InMemoryRun:
         self._unfinished = set(nodes)
         self._error: DecentralizedError | None = None
         self.learners: dict[NodeId, Learner] = {}
+        self._ledger = Ledger(len(nodes))
+        self._agreements = {node: NodeAgreement(node, self._hear) for node in nodes}
 
     def run(self) -> None:
         """Raises the error of the node that failed first."""
@@ -57,7 +61,9 @@ class InMemoryRun:
 
     def _live(self, node: NodeId, transport: MemoryTransport) -> None:
         channel = Channel(node, transport, channel_settings(self._prepared, RUN), self._log)
-        runner = Node(self._prepared, node, channel, self._directory.node(node), self._tell, self._log)
+        runner = Node(
+            self._prepared, node, channel, self._directory.node(node), self._tell, self._log, self._agreements[node]
+        )
         try:
             self._turns.enter(node)
             self.learners[node] = runner.run()
@@ -67,6 +73,14 @@ class InMemoryRun:
             self._fail(runner, error)
         finally:
             self._turns.leave(node, last=True)
+
+    def _hear(self, fact: Fact, droppable: bool = False) -> None:
+        """Agent 0's part: every node learns of a decision at once."""
+        if isinstance(fact, (Proposed, Contributed)):
+            for answer in self._ledger.hear(fact):
+                if isinstance(answer, (Decided, Summed)):
+                    for agreement in self._agreements.values():
+                        agreement.hear(answer)
 
     def _fail(self, runner: Node, error: Exception) -> None:
         if self._error is None:

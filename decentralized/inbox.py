@@ -47,6 +47,10 @@ class Inbox:
         self._bytes[sender] -= _size(message)
         return message
 
+    def waiting(self, kind: str) -> int:
+        """How many messages of this kind are kept."""
+        return len(self._waiting.get(kind, ()))
+
     def take_first(self, kind: str) -> Message | None:
         """The message of this kind that arrived first, if there is one."""
         key = next(iter(self._waiting.get(kind, ())), None)

@@ -6,7 +6,7 @@ Shapes: `_P` marks a flat float32 vector of all P parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -48,11 +48,31 @@ class MessageChannel(Protocol):
         self, kind: str, round: int, senders: Sequence[NodeId], step: int = 0
     ) -> Iterator[tuple[NodeId, Message]]: ...
 
-    def next(self, kind: str) -> Message: ...
+    def next(self, kind: str, give_up: Callable[[], bool] = ...) -> Message | None: ...
+
+    def waiting(self, kind: str) -> int: ...
+
+    def drain(self, done: Callable[[], bool]) -> None: ...
 
     def poll(self, kind: str) -> list[Message]: ...
 
     def progress(self) -> None: ...
+
+
+class Agreement(Protocol):
+    """Small facts on which all nodes agree, through the agents; `agreement.NodeAgreement` is the one implementation."""
+
+    def propose(self, topic: str, value: int) -> None:
+        """The first proposal that agent 0 hears is decided."""
+
+    def decided(self, topic: str) -> int | None:
+        """The decision, once it is known here."""
+
+    def contribute(self, topic: str, values: Mapping[str, int]) -> None:
+        """Give this node's numbers, or newer ones."""
+
+    def sums(self, topic: str) -> Mapping[str, int] | None:
+        """The newest sums over all nodes; None until every node has contributed."""
 
 
 class Learner(Protocol):
@@ -79,6 +99,9 @@ class Learner(Protocol):
 
 class Sharing(Protocol):
     """What goes out, and what it means when it comes in."""
+
+    def begin(self, own_P: Vector) -> None:
+        """The parameters before the first round."""
 
     def pack(self, own_P: Vector, peer: NodeId | None, round: int) -> Payload:
         """What to send. With `peer` None, the same goes to all peers."""
@@ -143,3 +166,8 @@ class Context:
     sharing: Sharing
     mixer: Mixer
     channel: MessageChannel
+    agreement: Agreement
+    deadline_s: float = 60.0
+    """Seconds after which waiting for something that must come is an error."""
+    totals: dict[str, int] = field(default_factory=dict)
+    """What the algorithm counted, for the summary: sums over nodes are shown there."""

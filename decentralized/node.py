@@ -6,15 +6,15 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import safetensors.numpy
 
 from decentralized import __version__, build
+from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.config import evaluated_nodes
-from decentralized.control import Evaluated, Fact, Finished, RoundDone
+from decentralized.control import Evaluated, Finished, RoundDone, Tell
 from decentralized.errors import HelloMismatch
 from decentralized.interfaces import Context, Learner
 from decentralized.lazy import torch
@@ -31,13 +31,11 @@ MIN_MESSAGE_BYTES = 1024 * 1024
 def channel_settings(prepared: Prepared, run: bytes) -> ChannelSettings:
     """How a node of the run `run` (8 bytes) talks to its peers."""
     largest = max(MIN_MESSAGE_BYTES, MESSAGE_SLACK * 4 * prepared.parameters)
-    return ChannelSettings(run, prepared.experiment.network.deadline_s, largest)
-
-
-class Tell(Protocol):
-    """Passes a fact on; droppable ones may be left out when nobody listens fast enough."""
-
-    def __call__(self, fact: Fact, droppable: bool = False) -> None: ...
+    # Walks wait at a slow node, in the worst case all of them: there are as many as nodes.
+    nodes = prepared.experiment.nodes
+    return ChannelSettings(
+        run, prepared.experiment.network.deadline_s, largest, max_waiting=64 + nodes, max_waiting_payloads=4 + nodes
+    )
 
 
 @dataclass
@@ -50,13 +48,14 @@ class Node:
     directory: NodeDirectory
     tell: Tell
     log: Callable[[str], None]
+    agreement: NodeAgreement
     round: int = 0
 
     def run(self) -> Learner:
         """All rounds of the algorithm. Raises whatever goes wrong; `round` says where."""
         experiment = self.prepared.experiment
         learner = build_learner(self.prepared, self.node)
-        context = build_context(self.prepared, self.node, learner, self.channel)
+        context = build_context(self.prepared, self.node, learner, self.channel, self.agreement)
         self._hello(context)
         began = time.monotonic()
         with MetricsFile(self.directory.make().metrics) as metrics:
@@ -68,7 +67,7 @@ class Node:
                 if experiment.evaluation.every and report.round % experiment.evaluation.every == 0:
                     log.evaluate(report.round)
             log.evaluate(self.round)
-        totals = self._totals()  # before saving, which takes memory that the rounds do not
+        totals = {**self._totals(), **context.totals}  # before saving, which takes memory that the rounds do not
         write_atomically(self.directory.model, safetensors.numpy.save(_contiguous(learner.arrays())))
         time_s = time.monotonic() - began
         self.tell(Finished(self.node, self.round, time_s, jsonable(log.last), totals))

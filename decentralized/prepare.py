@@ -19,7 +19,7 @@ from decentralized.config import Experiment
 from decentralized.data.dataset import DataSet, DataSettings, NodeParts
 from decentralized.data.parts import divide
 from decentralized.errors import ConfigError
-from decentralized.interfaces import Context, Learner, MessageChannel
+from decentralized.interfaces import Agreement, Context, Learner, MessageChannel, Sharing
 from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import derive, numpy_generator
@@ -95,18 +95,24 @@ def build_learner(prepared: Prepared, node: NodeId) -> Learner:
     return learner
 
 
-def build_context(prepared: Prepared, node: NodeId, learner: Learner, channel: MessageChannel) -> Context:
+def build_context(
+    prepared: Prepared, node: NodeId, learner: Learner, channel: MessageChannel, agreement: Agreement
+) -> Context:
     """Everything that the node's algorithm works with."""
     experiment = prepared.experiment
+    sharing: Sharing = build.create("sharing", experiment.sharing, numpy_generator(experiment.seed, "sharing", node))
+    sharing.begin(learner.vector())
     return Context(
         node=node,
         nodes=experiment.nodes,
         seed=experiment.seed,
         learner=learner,
         topology=StaticTopology(prepared.graph, node),
-        sharing=build.create("sharing", experiment.sharing),
+        sharing=sharing,
         mixer=build.create("mixing", experiment.mixing),
         channel=channel,
+        agreement=agreement,
+        deadline_s=experiment.network.deadline_s,
     )
 
 

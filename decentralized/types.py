@@ -35,6 +35,24 @@ class Graph:
         """The nodes that send to `node`, in increasing order."""
         return tuple(other for other, targets in enumerate(self.targets) if node in targets)
 
+    def pieces(self) -> list[set[NodeId]]:
+        """The connected pieces, edges taken both ways; one for a connected graph."""
+        around = [set(targets) for targets in self.targets]
+        for node, targets in enumerate(self.targets):
+            for target in targets:
+                around[target].add(node)
+        pieces: list[set[NodeId]] = []
+        unseen = set(range(self.nodes))
+        while unseen:
+            piece: set[NodeId] = set()
+            front = {min(unseen)}
+            while front:
+                piece |= front
+                front = {other for node in front for other in around[node]} - piece
+            pieces.append(piece)
+            unseen -= piece
+        return pieces
+
     @property
     def undirected(self) -> bool:
         """Whether each edge goes both ways."""

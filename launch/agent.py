@@ -23,6 +23,7 @@ from decentralized.control import (
     Abort,
     Addresses,
     AnyFact,
+    Decided,
     Exited,
     Fact,
     Join,
@@ -31,12 +32,14 @@ from decentralized.control import (
     Refused,
     Start,
     Stop,
+    Summed,
     Warm,
     Welcome,
 )  # fmt: skip
 from decentralized.errors import DecentralizedError, Interrupted, NetworkError, StartError, StorageError
 from decentralized.metrics import MetricsFile
 from decentralized.run_directory import RunDirectory
+from decentralized.types import Graph
 from launch import records
 from launch.agents import AgentNetwork
 from launch.coordinator import Coordinator
@@ -201,7 +204,9 @@ class Agent:
             self._obey(fact)
 
     def _obey(self, fact: Fact) -> None:
-        if isinstance(fact, Addresses):
+        if isinstance(fact, (Decided, Summed)):
+            self._parent.tell(fact)
+        elif isinstance(fact, Addresses):
             self._state.began = time.monotonic()
             self._event("run", nodes=len(fact.book))
             self._parent.tell(fact)
@@ -216,6 +221,9 @@ class Agent:
         self._warm = fact
         self._event("warm", seconds=fact.seconds, parameters=fact.parameters)
         records.write_graph(self._directory, fact.targets)
+        pieces = len(Graph(tuple(tuple(targets) for targets in fact.targets)).pieces())
+        if pieces > 1 and self._leads:
+            self._view.say(f"warning: the graph is in {pieces} pieces; nodes learn only from their own piece")
         welcome = self._welcome
         directory = str(self._directory.path.absolute())
         self._parent.tell(Start(self._share, welcome.run, welcome.token, directory))

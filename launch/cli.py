@@ -24,6 +24,14 @@ data = typer.Typer(help="Data sets: what there is, where it comes from, who gets
 app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Argument(help="A TOML file, such as configs/demo.toml.", show_default=False)]
+ConfigOrIni = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A TOML file, such as configs/demo.toml, or an INI file of decentralizepy.",
+        show_default=False,
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,7 +80,7 @@ def program(
 
 @app.command()
 def run(
-    config: Config,
+    config: ConfigOrIni,
     set: Sets = None,
     ip_map: Map = None,
     machine: Annotated[int, typer.Option("--machine", help="This machine's id in the IP map.")] = 0,
@@ -87,11 +95,24 @@ def run(
 
 
 @app.command()
-def check(config: Config, set: Sets = None, ip_map: Map = None, data: Data = None) -> None:
+def check(config: ConfigOrIni, set: Sets = None, ip_map: Map = None, data: Data = None) -> None:
     """Find everything that can be wrong before anything starts, and the memory that the run will take."""
     from launch.commands.check import check as command
 
     command(config, set or [], ip_map, data)
+
+
+@app.command("import-ini")
+def import_ini(
+    file: Annotated[Path, typer.Argument(help="An INI file of decentralizepy.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A new file for the TOML; else it is printed.", show_default=False)
+    ] = None,
+) -> None:
+    """Turn an INI file of decentralizepy into TOML; what cannot be carried over is named."""
+    from launch.commands.import_ini import import_ini as command
+
+    command(file, out)
 
 
 @app.command()

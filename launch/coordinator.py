@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from decentralized.agreement import Ledger
 from decentralized.control import (
     Abort,
     Addresses,
@@ -27,6 +28,7 @@ class Coordinator:
 
     def __init__(self, nodes: int, directory: RunDirectory) -> None:
         self._nodes, self._directory = nodes, directory
+        self._ledger = Ledger(nodes)
         self._book: dict[NodeId, str] = {}
         self._round: dict[NodeId, int] = {}  # the last one that a node completed
         self._finished: set[NodeId] = set()
@@ -61,7 +63,7 @@ class Coordinator:
             return [self._give_up(self._raised(fact))]
         if isinstance(fact, Refused):
             return [self._give_up(Abort(fact.error, fact.message, fact.advice, fact.exit_code))]
-        return [self._give_up(fact)] if isinstance(fact, Abort) else []
+        return [self._give_up(fact)] if isinstance(fact, Abort) else self._ledger.hear(fact)
 
     def _give_up(self, abort: Abort) -> Abort:
         self.abort = abort

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
+from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel
 from decentralized.control import Addresses, ControlLine, Failed, Listening, Start, Stop
 from decentralized.errors import DecentralizedError, NodeFailed, StartError
@@ -45,6 +46,7 @@ class NodeProcess:
         self._control = ControlLine(connection)
         self._stopped = False
         self._book: dict[NodeId, str] = {}
+        self._agreement = NodeAgreement(node, self._control.tell)
         self._looked = 0.0
 
     def main(self) -> int:
@@ -57,7 +59,7 @@ class NodeProcess:
             self._seed()
             transport = self._listen()
             channel = self._channel(transport)
-            runner = Node(self._prepared, self._node, channel, directory, self._control.tell, _log)
+            runner = Node(self._prepared, self._node, channel, directory, self._control.tell, _log, self._agreement)
             runner.run()
             channel.drain(lambda: self._stopped)
             code = 0
@@ -111,6 +113,8 @@ class NodeProcess:
                 self._book = fact.book
             elif isinstance(fact, Stop):
                 self._stopped = True
+            else:
+                self._agreement.hear(fact)
 
     def _report(self, error: Exception, runner: Node | None) -> int:
         advice, code = "", DecentralizedError.exit_code

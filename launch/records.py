@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from decentralized import __version__, config
+from decentralized.control import Finished
 from decentralized.errors import DecentralizedError, Interrupted
 from decentralized.report.statistics import FAILED, FINISHED, INTERRUPTED, statistics
 from decentralized.run_directory import RunDirectory, write_atomically
@@ -73,12 +74,18 @@ def write_summary(directory: RunDirectory, plan: Plan, state: RunState, error: D
         "final": final,
         **{name: sum(fact.totals[name] for fact in finished) for name in TOTALS},
         "bytes_sent": sum(state.bytes_sent.values()),  # the newest that is known, also of a run that was cut short
+        "totals": {name: sum(fact.totals.get(name, 0) for fact in finished) for name in _others(finished)},
         "private_bytes": statistics([float(fact.totals["private_bytes"]) for fact in finished]) if finished else {},
         "time_s": max((fact.time_s for fact in finished), default=now - began),
         "start_s": began - state.started,
         "version": __version__,
     }
     _write(directory.summary, _json(summary))
+
+
+def _others(finished: Sequence[Finished]) -> list[str]:
+    """What nodes counted besides traffic and memory: dropped messages, and what their algorithm counts."""
+    return sorted({name for fact in finished for name in fact.totals} - {*TOTALS, "private_bytes"})
 
 
 def outcome_of(error: DecentralizedError | None) -> str:

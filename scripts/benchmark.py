@@ -6,21 +6,36 @@ Nothing here is a test: machines differ, ratios less so.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from decentralized import config
+from decentralized.build import BuiltIn
+from decentralized.compression.indices import decode_indices, encode_indices
+from decentralized.compression.subset import seeded_indices
+from decentralized.data.cards import data_root
+from decentralized.in_memory import InMemoryRun
+from decentralized.prepare import build_learner, prepare
+from decentralized.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, "-m", "launch.cli"]
 MOVIELENS = ROOT / "configs" / "movielens.toml"
 REPEATS = 3
+ALPHAS = (0.01, 0.1, 0.3, 0.5)
 
 
 def run(config: Path, out: Path, *settings: str) -> Path:
@@ -148,12 +163,76 @@ def mnist(out: Path) -> None:
         say(f"MNIST, 2 classes a node, ring of 16, {name}: mean (worst)", f"{final['mean']:.4f} ({final['min']:.4f})")
 
 
+def indices(out: Path) -> None:
+    """How many bits the index of a sparse message takes, and how fast it is written and read, on one core.
+
+    bits: for each index; bound: the entropy H(alpha) / alpha of random indices; ratio: bits over bound. Real sets are
+    less random and may go below it.
+    """
+    say(
+        "sparse messages: alpha, of parameters",
+        "bits  bound  ratio  coding          write + read, million parameters/s",
+    )
+    for total in (217_014, 1_700_000):
+        for alpha in ALPHAS:
+            index_coding("random", seeded_indices(90, alpha, total), total)
+    for name, file in (("MovieLens top-k", MOVIELENS), ("digits top-k", ROOT / "configs" / "demo.toml")):
+        before_P, after_P = trained(file, out / name)
+        for alpha in ALPHAS:
+            count = round(alpha * len(after_P))
+            chosen = np.sort(np.argpartition(np.abs(after_P - before_P), -count)[-count:])
+            buffer = index_coding(name, chosen, len(after_P))
+            for what, array in (("indices", buffer), ("values", after_P[chosen])):
+                again(f"{name}, alpha {alpha}: {what}", array.tobytes())
+
+
+def index_coding(name: str, chosen: np.ndarray, total: int) -> np.ndarray:
+    """Print the figures of one set of indices; its bytes. Processor time is taken: other programs may be running."""
+    times = []
+    for _ in range(21):
+        began = time.process_time()
+        encoded = encode_indices(chosen, total)
+        decode_indices(encoded.buffer, encoded.scalars, total)
+        times.append(time.process_time() - began)
+    alpha, bits = len(chosen) / total, 8 * len(encoded.buffer) / len(chosen)
+    bound = -(alpha * math.log2(alpha) + (1 - alpha) * math.log2(1 - alpha)) / alpha
+    speed = total / middle(times) / 1e6
+    figures = f"{bits:.3f}  {bound:.3f}  {bits / bound:.3f}  {encoded.scalars['coding']:<14}  {speed:.0f}"
+    say(f"{name}, alpha {alpha:.2f} of {total}", figures)
+    return encoded.buffer
+
+
+def again(name: str, content: bytes) -> None:
+    """Whether a general compressor on top would pay: what is left, and how much it reads in a second."""
+    compressors: dict[str, Callable[[bytes], bytes]] = {"zlib level 1": lambda raw: zlib.compress(raw, 1)}
+    if importlib.util.find_spec("zstandard"):
+        compressors["zstandard level 1"] = importlib.import_module("zstandard").ZstdCompressor(1).compress
+    for compressor, compress in compressors.items():
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            left = len(compress(content)) / len(content)
+            times.append(time.process_time() - began)
+        say(f"  {name}, {compressor}", f"{left:.0%} left, {len(content) / middle(times) / 1e6:.0f} MB/s")
+
+
+def trained(file: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters of node 0 before and after 20 rounds of the experiment."""
+    experiment = config.load(file, BuiltIn(), ["algorithm.rounds=20", "evaluation.every=0"])
+    prepared = prepare(experiment, data_root())
+    before_P = build_learner(prepared, 0).vector().detach().clone().numpy()
+    finished = InMemoryRun(prepared, RunDirectory.join(out), lambda *ignored, **also: None, lambda line: None)
+    finished.run()
+    return before_P, finished.learners[0].vector().detach().numpy()
+
+
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "program": program,
     "startup": startup,
     "evaluation": evaluation,
     "digits": digits,
     "mnist": mnist,
+    "indices": indices,
 }
 
 

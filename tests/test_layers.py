@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[1]
 # Modules and folders of decentralized/. Modules in one row do not import each other; those in one folder may.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "lazy", "mistakes", "places"),
-    ("settings", "interfaces", "overrides"),
-    ("parameters", "seeding", "codec", "inbox", "metrics", "run_directory"),
+    ("settings", "interfaces", "overrides", "import_ini"),
+    ("parameters", "seeding", "codec", "compression", "inbox", "metrics", "run_directory"),
     ("link",),
     ("transport",),
     ("channel", "control"),
+    ("agreement",),
     ("exchange",),
     ("data",),
     ("models",),

@@ -40,7 +40,18 @@ def imported_by(*arguments: str, **variables: str) -> tuple[int, set[str]]:
     return code, SLOW & set(names)
 
 
-COMMANDS = [[], ["run"], ["check"], ["topology"], ["report"], ["plot"], ["data"], ["data", "describe"]]
+COMMANDS = [
+    [],
+    ["run"],
+    ["check"],
+    ["topology"],
+    ["report"],
+    ["plot"],
+    ["status"],
+    ["import-ini"],
+    ["data"],
+    ["data", "describe"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -33,8 +33,8 @@ class DPSGD:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]:
-        for round in range(1, self._config.rounds + 1):
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport]:
+        for round in range(first, self._config.rounds + 1):
             yield self._round(round, context)
 
     def _round(self, round: int, context: Context) -> RoundReport:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decentralized.errors import CodecError
-from decentralized.lazy import torch
+import numpy as np
+
 from decentralized.settings import Component
+from decentralized.sharing.sparse import unpack_full
 from decentralized.types import NodeId, Payload
 
 if TYPE_CHECKING:
@@ -19,17 +20,17 @@ class Full:
     class Config(Component):
         """Full sharing has no settings."""
 
-    def __init__(self, config: Config) -> None:
-        del config
+    def __init__(self, config: Config, generator: np.random.Generator) -> None:
+        del config, generator  # nothing to choose, nothing to draw
+
+    def begin(self, own_P: Vector) -> None:
+        """Nothing is remembered."""
 
     def pack(self, own_P: Vector, peer: NodeId | None, round: int) -> Payload:
         return Payload({"values": own_P.detach().numpy()})
 
     def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
-        values = payload.buffers.get("values")
-        if values is None or values.dtype.str != "<f4" or len(values) != len(own_P):
-            raise CodecError(f"node {peer} sent parameters that do not fit: expected {len(own_P)} float32 values")
-        return torch.from_numpy(values)
+        return unpack_full(peer, payload, own_P)
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         """Nothing is remembered."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decentralized import config
 from decentralized.build import BuiltIn
-from decentralized.types import Graph
+from launch.commands.import_ini import load
 from launch.commands.run import make_plan
 
 if TYPE_CHECKING:
-    from decentralized.prepare import Memory, Prepared
+    pass
+from decentralized.prepare import Memory, Prepared
 
 BASE_BYTES = 8 * 1024 * 1024  # private memory of a forked node besides its model, measured; see docs/benchmarks.md
 
@@ -25,17 +25,23 @@ def check(path: Path, overrides: list[str], ip_map: Path | None, data: Path | No
 
     say(f"{path}: the file is fine")
     # The second reading knows the settings of classes that users wrote.
-    experiment = config.load(path, BuiltIn(), overrides)
+    experiment = load(path, BuiltIn(), overrides, tell=False)
     prepared = prepare(experiment, plan.data_root)
     memory = try_out(prepared)
     say(title(plan), *_warnings(prepared), *_needs(prepared, memory))
 
 
 def _warnings(prepared: Prepared) -> list[str]:
-    pieces = len(components(prepared.graph))
+    from decentralized.sharing.changes import ChangeSettings
+
+    warnings = []
+    pieces = len(prepared.graph.pieces())
     if pieces > 1:
-        return [f"warning: the graph is in {pieces} pieces; nodes learn only from their own piece"]
-    return []
+        warnings.append(f"warning: the graph is in {pieces} pieces; nodes learn only from their own piece")
+    sharing = prepared.experiment.sharing
+    if isinstance(sharing, ChangeSettings) and sharing.accumulate_mixing_changes and not sharing.accumulate:
+        warnings.append("warning: sharing.accumulate_mixing_changes has no effect without sharing.accumulate")
+    return warnings
 
 
 def _needs(prepared: Prepared, memory: Memory) -> list[str]:
@@ -57,21 +63,3 @@ def _needs(prepared: Prepared, memory: Memory) -> list[str]:
         f"memory of all {nodes} nodes: about {size(nodes * node)}",
         f"  and {size(sum(array.nbytes for array in arrays))} of data, once for each machine",
     ]
-
-
-def components(graph: Graph) -> list[set[int]]:
-    """The connected pieces of a graph, edges taken both ways."""
-    pieces: list[set[int]] = []
-    unseen = set(range(graph.nodes))
-    around: list[set[int]] = [set(targets) for targets in graph.targets]
-    for node, targets in enumerate(graph.targets):
-        for target in targets:
-            around[target].add(node)
-    while unseen:
-        piece, front = set(), {min(unseen)}
-        while front:
-            piece |= front
-            front = {other for node in front for other in around[node]} - piece
-        pieces.append(piece)
-        unseen -= piece
-    return pieces

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decentralized import config
 from decentralized.build import BuiltIn
 from decentralized.errors import ConfigError, DecentralizedError
+from launch.commands.import_ini import load
 from launch.commands.output import option_mistake, say
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def make_plan(
     path: Path, overrides: list[str], ip_map: Path | None, machine: int, out: Path, data: Path | None
 ) -> Plan:
     """Everything that can be known without importing torch; raises ConfigError."""
-    experiment = config.load(path, BuiltIn(import_others=False), overrides)
+    experiment = load(path, BuiltIn(import_others=False), overrides)
     # Imported only now, so that mistakes in the file are told at once.
     from decentralized.data.cards import data_root
     from launch import ip_map as maps

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from decentralized import codec
-from decentralized.channel import WAITING_PAYLOADS, Channel
+from decentralized.channel import Channel, ChannelSettings
 from decentralized.interfaces import Transport
 from decentralized.link import DATA, GAP, PREFIX_BYTES, PROBE, Link, Prefix, Snapshot
 from decentralized.types import Buffer, Message, NodeId, Payload
@@ -128,7 +128,7 @@ def test_nobody_but_the_hostile_peer_is_harmed(nodes: Sequence[Transport], attac
         victim.poll("other")
     assert {reason.partition("/")[2] for reason in victim.dropped} <= {str(HOSTILE)}
     assert honest.dropped.total() == 0
-    assert waiting_bytes(victim) <= WAITING_PAYLOADS * LARGEST
+    assert waiting_bytes(victim) <= ChannelSettings.max_waiting_payloads * LARGEST
     assert len(victim._inbox._waiting) <= 64
     assert victim.traffic.resent <= 10 * LARGEST
     assert victim.traffic.control <= 5 * MESSAGES * PREFIX_BYTES

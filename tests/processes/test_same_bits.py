@@ -40,6 +40,16 @@ def test_in_memory(reference: dict[int, bytes], tmp_path: Path) -> None:
     assert models(run(CONFIG, tmp_path, *SETTINGS, "network.transport=memory")) == reference
 
 
+@pytest.mark.parametrize(
+    "sharing",
+    ["{name='top-k', alpha=0.1}", "{name='random-alpha', alphas=[0.1, 0.3, 1.0]}", "{name='sub-sampling', alpha=0.3}"],
+)
+def test_sparse_sharing_in_processes_and_in_memory(sharing: str, tmp_path: Path) -> None:
+    settings = (*SETTINGS, f"sharing={sharing}")
+    processes = models(run(CONFIG, tmp_path / "a", *settings))
+    assert models(run(CONFIG, tmp_path / "b", *settings, "network.transport=memory")) == processes
+
+
 def test_spawned(reference: dict[int, bytes], tmp_path: Path) -> None:
     assert models(run(CONFIG, tmp_path, *SETTINGS, "processes.start=spawn")) == reference
 

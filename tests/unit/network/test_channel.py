@@ -161,15 +161,22 @@ class TestMatching:
             world.arrive(sender, message(round, sender, "walk"))
         world.arrive(1, message(1, 1, "other"))
         first = world.channel.next("walk")
+        assert first is not None and world.channel.waiting("walk") == 3
         rest = world.channel.poll("walk")
         assert [(got.round, got.sender) for got in [first, *rest]] == [(4, 3), (1, 1), (2, 1), (9, 2)]
         assert world.channel.poll("walk") == []
         assert collected(world, 1, [1], "other") == [1]
 
+    def test_next_gives_up_when_told(self) -> None:
+        world = World()
+        assert world.channel.next("walk", lambda: world.transport.now > 1002.0) is None
+        assert world.transport.now < 1004.0
+
     def test_next_waits(self) -> None:
         world = World()
         world.at(3.0, lambda: world.arrive(1, message(7, 1, "walk")))
-        assert world.channel.next("walk").round == 7
+        got = world.channel.next("walk")
+        assert got is not None and got.round == 7
         assert world.channel.waited_s == pytest.approx(3.0, abs=POLL_S)
 
 

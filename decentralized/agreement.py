@@ -1,0 +1,69 @@
+"""Small facts on which all nodes agree, through the agents. Parameters never travel here.
+
+A node proposes a value, and the first proposal decides; or every node contributes numbers, and all learn the sums.
+`Ledger` is agent 0's side and `NodeAgreement` a node's; neither has input or output of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from decentralized.control import AnyFact, Contributed, Decided, Fact, Proposed, Summed, Tell
+from decentralized.types import NodeId
+
+
+class Ledger:
+    """Hears what nodes propose and contribute; answers with what goes to all nodes."""
+
+    def __init__(self, nodes: int) -> None:
+        self._nodes = nodes
+        self._decided: set[str] = set()
+        self._contributions: dict[str, dict[NodeId, Mapping[str, int]]] = {}
+
+    def hear(self, fact: AnyFact) -> list[Fact]:
+        """What follows from one fact for everybody."""
+        if isinstance(fact, Proposed) and fact.topic not in self._decided:
+            self._decided.add(fact.topic)
+            return [Decided(fact.topic, fact.value)]
+        if isinstance(fact, Contributed):
+            given = self._contributions.setdefault(fact.topic, {})
+            given[fact.node] = fact.values
+            if len(given) == self._nodes:
+                sums: Counter[str] = Counter()
+                for values in given.values():
+                    sums.update(values)
+                return [Summed(fact.topic, dict(sums))]
+        return []
+
+
+class NodeAgreement:
+    """One node's view: what it has heard, and a way to say something."""
+
+    def __init__(self, node: NodeId, tell: Tell) -> None:
+        self._node, self._tell = node, tell
+        self._decisions: dict[str, int] = {}
+        self._sums: dict[str, Mapping[str, int]] = {}
+
+    def propose(self, topic: str, value: int) -> None:
+        """Propose a decision; somebody else's may have been earlier."""
+        self._tell(Proposed(topic, value))
+
+    def decided(self, topic: str) -> int | None:
+        """The decision, once it is known here."""
+        return self._decisions.get(topic)
+
+    def contribute(self, topic: str, values: Mapping[str, int]) -> None:
+        """Give this node's numbers, or newer ones."""
+        self._tell(Contributed(self._node, topic, dict(values)))
+
+    def sums(self, topic: str) -> Mapping[str, int] | None:
+        """The newest sums over all nodes; None until every node has contributed."""
+        return self._sums.get(topic)
+
+    def hear(self, fact: AnyFact) -> None:
+        """Take in a fact from the agent; others than decisions and sums are ignored."""
+        if isinstance(fact, Decided):
+            self._decisions[fact.topic] = fact.value
+        elif isinstance(fact, Summed):
+            self._sums[fact.topic] = fact.values

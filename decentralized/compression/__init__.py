@@ -1,0 +1,1 @@
+"""How sparse messages say which parameters they carry."""

@@ -1,0 +1,49 @@
+"""Share a random subset of the parameters (communication study, EPFL 2022, section 3.3.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decentralized.compression.subset import seeded_indices
+from decentralized.errors import CodecError
+from decentralized.lazy import torch
+from decentralized.settings import Component
+from decentralized.sharing.changes import Fraction
+from decentralized.sharing.sparse import fill, whole_number
+from decentralized.types import NodeId, Payload
+
+if TYPE_CHECKING:
+    from decentralized.types import Vector
+
+SEED_BITS = 48
+
+
+class SubSampling:
+    """Each parameter with probability alpha, whatever it did; only the seed of the draw travels, not the indices."""
+
+    class Config(Component):
+        alpha: Fraction
+        """Probability with which each parameter is shared in a round."""
+
+    def __init__(self, config: Config, generator: np.random.Generator) -> None:
+        self._alpha, self._generator = config.alpha, generator
+
+    def begin(self, own_P: Vector) -> None:
+        """Nothing is remembered."""
+
+    def pack(self, own_P: Vector, peer: NodeId | None, round: int) -> Payload:
+        seed = int(self._generator.integers(2**SEED_BITS))
+        indices_K = seeded_indices(seed, self._alpha, len(own_P))
+        values_K = own_P[torch.from_numpy(indices_K)].numpy()
+        return Payload({"values": values_K}, {"seed": seed, "alpha": self._alpha})
+
+    def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
+        seed, alpha = whole_number(peer, payload.scalars, "seed"), payload.scalars.get("alpha")
+        if seed >= 2**SEED_BITS or alpha != self._alpha:
+            raise CodecError(f"node {peer} shares another fraction: {alpha!r} there, {self._alpha} here")
+        return fill(peer, payload, seeded_indices(seed, self._alpha, len(own_P)), own_P)
+
+    def commit(self, own_P: Vector, mixed_P: Vector) -> None:
+        """Nothing is remembered."""
