@@ -6,7 +6,7 @@ Making it finds every mistake that the configuration file alone does not show.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,22 @@ def build_context(
         agreement=agreement,
         deadline_s=experiment.network.deadline_s,
     )
+
+
+def rehearsal(prepared: Prepared) -> Callable[[], None]:
+    """A round of node 0 with itself, without a network: call it to warm everything up and to see what it costs."""
+    learner = build_learner(prepared, 0)
+    experiment = prepared.experiment
+    sharing: Sharing = build.create("sharing", experiment.sharing, numpy_generator(experiment.seed, "rehearsal"))
+    sharing.begin(learner.vector())
+
+    def one_round() -> None:
+        learner.fit(1, lambda: None)
+        own_P = learner.vector()
+        payload = sharing.pack(own_P, None, 1)
+        sharing.commit(own_P, sharing.unpack(0, payload, own_P))
+
+    return one_round
 
 
 def try_out(prepared: Prepared) -> Memory:

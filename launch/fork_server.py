@@ -24,7 +24,7 @@ from decentralized.build import BuiltIn
 from decentralized.control import Exited, Fact, Kill, Lines, Prepare, Refused, Start, Warm
 from decentralized.errors import DecentralizedError
 from decentralized.lazy import torch
-from decentralized.prepare import Prepared, build_learner, prepare, try_out
+from decentralized.prepare import Prepared, prepare, rehearsal, try_out
 from decentralized.types import NodeId
 from launch.heap import give_memory_back
 from launch.node_process import die_with_parent, run_child
@@ -231,8 +231,7 @@ def warm(experiment: config.Experiment, root: Path) -> Prepared:
         importlib.import_module(module)
     prepared = prepare(experiment, root)
     try_out(prepared)
-    learner = build_learner(prepared, 0)
-    give_memory_back(lambda: learner.fit(1, lambda: None))
+    give_memory_back(rehearsal(prepared))
     return prepared
 
 

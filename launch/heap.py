@@ -15,11 +15,11 @@ from collections.abc import Callable
 M_MMAP_THRESHOLD = -3
 GIVE_BACK = 128 * 1024  # buffers from this size on go back to the system when they are freed
 KEEP = 32 * 1024 * 1024
-MAX_FAULTS = 256  # in a training step: as many as one megabyte of fresh memory costs
+MAX_FAULTS = 256  # in a round: as many as one megabyte of fresh memory costs
 
 
 def give_memory_back(step: Callable[[], object]) -> bool:
-    """Set the heap to give memory back, unless that makes `step` (warm training) slow. Returns whether it does."""
+    """Set the heap to give memory back, unless that makes `step` (a round) slow. Returns whether it does."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

@@ -82,10 +82,17 @@ class Changes:
 
 
 def largest(scores_P: Vector, fraction: float) -> np.ndarray:
-    """The sorted indices of the `fraction` of entries with the largest absolute score; at least one."""
-    count = max(1, round(fraction * len(scores_P)))
-    if count >= len(scores_P):
-        return np.arange(len(scores_P))
-    chosen_K: np.ndarray = scores_P.abs().topk(count, sorted=False).indices.numpy()
-    chosen_K.sort()
-    return chosen_K
+    """The sorted indices of the `fraction` of entries with the largest absolute score; at least one.
+
+    Of equal scores at the limit the first entries are taken, so that the choice is the same on every machine.
+    """
+    total = len(scores_P)
+    count = max(1, round(fraction * total))
+    if count >= total:
+        return np.arange(total)
+    sizes_P = scores_P.abs().numpy()
+    limit = np.partition(sizes_P, total - count)[total - count]
+    chosen_P = sizes_P > limit
+    missing = count - int(np.count_nonzero(chosen_P))
+    chosen_P[np.flatnonzero(sizes_P == limit)[:missing]] = True
+    return np.flatnonzero(chosen_P)

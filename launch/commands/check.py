@@ -10,8 +10,7 @@ from launch.commands.import_ini import load
 from launch.commands.run import make_plan
 
 if TYPE_CHECKING:
-    pass
-from decentralized.prepare import Memory, Prepared
+    from decentralized.prepare import Memory, Prepared
 
 BASE_BYTES = 8 * 1024 * 1024  # private memory of a forked node besides its model, measured; see docs/benchmarks.md
 
