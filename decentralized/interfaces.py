@@ -113,6 +113,13 @@ class Sharing(Protocol):
         """The round's mixing turned own_P into mixed_P."""
 
 
+class SelectiveSharing(Sharing, Protocol):
+    """A sharing rule that can say which entries a payload of its own form holds."""
+
+    def indices(self, payload: Payload, total: int) -> np.ndarray | None:
+        """The increasing indices of the entries in "values"; None for all of them. Raises CodecError."""
+
+
 class Mixer(Protocol):
     """Own and received parameters into new ones."""
 

@@ -24,6 +24,8 @@ from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import derive, numpy_generator
 from decentralized.settings import Component
+from decentralized.sharing.deltas import Deltas
+from decentralized.sharing.settings import SharingSettings
 from decentralized.topologies.static import StaticTopology
 from decentralized.types import Graph, NodeId
 
@@ -100,7 +102,7 @@ def build_context(
 ) -> Context:
     """Everything that the node's algorithm works with."""
     experiment = prepared.experiment
-    sharing: Sharing = build.create("sharing", experiment.sharing, numpy_generator(experiment.seed, "sharing", node))
+    sharing = build_sharing(experiment, node)
     sharing.begin(learner.vector())
     return Context(
         node=node,
@@ -116,11 +118,21 @@ def build_context(
     )
 
 
+def build_sharing(experiment: Experiment, node: NodeId) -> Sharing:
+    """The node's sharing rule; wrapped where changes travel instead of parameters."""
+    settings = experiment.sharing
+    rule = build.create("sharing", settings, numpy_generator(experiment.seed, "sharing", node))
+    if isinstance(settings, SharingSettings) and settings.payload == "deltas":
+        return Deltas(rule)
+    sharing: Sharing = rule
+    return sharing
+
+
 def rehearsal(prepared: Prepared) -> Callable[[], None]:
     """A round of node 0 with itself, without a network: call it to warm everything up and to see what it costs."""
     learner = build_learner(prepared, 0)
     experiment = prepared.experiment
-    sharing: Sharing = build.create("sharing", experiment.sharing, numpy_generator(experiment.seed, "rehearsal"))
+    sharing = build_sharing(experiment, 0)
     sharing.begin(learner.vector())
 
     def one_round() -> None:
@@ -153,9 +165,11 @@ def try_out(prepared: Prepared) -> Memory:
         raise ConfigError([f"[model] or [training]: one training step of {names} fails: {error}"]) from error
     size = learner.vector().nbytes
     degree = max((len(targets) for targets in prepared.graph.targets), default=0)
+    kept = 1 + degree if getattr(experiment.sharing, "payload", "values") == "deltas" else 0  # copies of edges
     # Sent: this round's snapshot, shared by all neighbors, and the last one until they answer. Received: a neighbor
     # can be one round ahead.
-    return Memory(size, size, getattr(learner, "optimizer_bytes", int)(), 2 * size + 2 * degree * size)
+    messages = (2 + 2 * degree + kept) * size
+    return Memory(size, size, getattr(learner, "optimizer_bytes", int)(), messages)
 
 
 def _bounded(parts: Sequence[NodeParts], experiment: Experiment) -> list[NodeParts]:

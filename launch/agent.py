@@ -89,7 +89,6 @@ class Agent:
         self._state = RunState(len(plan.heard), plan.rounds)
         self._leads = plan.machine == 0
         self._joined = {plan.machine}
-        self._warm: Warm | None = None
         self._ended: Fact | None = None  # Stop or Abort, once it has been decided
         self._left: set[int] = set()
         self._interrupted = False
@@ -126,12 +125,11 @@ class Agent:
             self._broadcast([Abort(type(error).__name__, str(error), error.advice, error.exit_code)])
         if isinstance(self._ended, Abort):
             error = revive(self._ended)
-        if error is not None:
-            with contextlib.suppress(StartError):
-                self._parent.tell(Kill())
         if error is None:
             self._write_end(None)
             return self._directory
+        with contextlib.suppress(StartError):
+            self._parent.tell(Kill())
         with contextlib.suppress(StorageError):  # a full disk must not hide what went wrong first
             self._write_end(error)
         raise error
@@ -218,7 +216,6 @@ class Agent:
             self._ended = fact
 
     def _warm_done(self, fact: Warm) -> None:
-        self._warm = fact
         self._event("warm", seconds=fact.seconds, parameters=fact.parameters)
         records.write_graph(self._directory, fact.targets)
         pieces = len(Graph(tuple(tuple(targets) for targets in fact.targets)).pieces())

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from decentralized.lazy import torch
-from decentralized.settings import Component
+from decentralized.sharing.settings import SharingSettings
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-class ChangeSettings(Component):
+class ChangeSettings(SharingSettings):
     """Settings of every rule that shares what changed most."""
 
     accumulate: bool = True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decentralized.settings import Component
+from decentralized.sharing.settings import SharingSettings
 from decentralized.sharing.sparse import unpack_full
 from decentralized.types import NodeId, Payload
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Full:
     """The whole vector, as float32."""
 
-    class Config(Component):
+    class Config(SharingSettings):
         """Full sharing has no settings."""
 
     def __init__(self, config: Config, generator: np.random.Generator) -> None:
@@ -31,6 +31,9 @@ class Full:
 
     def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
         return unpack_full(peer, payload, own_P)
+
+    def indices(self, payload: Payload, total: int) -> np.ndarray | None:
+        return None
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         """Nothing is remembered."""

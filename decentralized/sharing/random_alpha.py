@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from decentralized.sharing.changes import Changes, ChangeSettings, Fraction, largest
-from decentralized.sharing.sparse import pack_entries, unpack_entries, unpack_full
+from decentralized.sharing.sparse import indices_of, pack_entries, unpack_entries, unpack_full
 from decentralized.types import NodeId, Payload
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class RandomAlpha:
         return (
             unpack_entries(peer, payload, own_P) if "indices" in payload.buffers else unpack_full(peer, payload, own_P)
         )
+
+    def indices(self, payload: Payload, total: int) -> np.ndarray | None:
+        return indices_of(payload, total)
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         self._changes.mixed(own_P, mixed_P)

@@ -29,10 +29,16 @@ def pack_entries(own_P: Vector, indices_K: np.ndarray) -> Payload:
 
 def unpack_entries(peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
     """`own_P` with the entries that the peer sent; raises CodecError for a payload that does not fit."""
-    buffer = payload.buffers.get("indices")
-    if buffer is None:
+    indices_K = indices_of(payload, len(own_P))
+    if indices_K is None:
         raise CodecError(f"node {peer} sent values without indices")
-    return fill(peer, payload, decode_indices(buffer, payload.scalars, len(own_P)), own_P)
+    return fill(peer, payload, indices_K, own_P)
+
+
+def indices_of(payload: Payload, total: int) -> np.ndarray | None:
+    """The indices that travel with the values; None when all values do. Raises CodecError."""
+    buffer = payload.buffers.get("indices")
+    return None if buffer is None else decode_indices(buffer, payload.scalars, total)
 
 
 def fill(peer: NodeId, payload: Payload, indices_K: np.ndarray, own_P: Vector) -> Vector:

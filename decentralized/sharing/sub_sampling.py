@@ -9,9 +9,9 @@ import numpy as np
 from decentralized.compression.subset import seeded_indices
 from decentralized.errors import CodecError
 from decentralized.lazy import torch
-from decentralized.settings import Component
 from decentralized.sharing.changes import Fraction
-from decentralized.sharing.sparse import fill, whole_number
+from decentralized.sharing.settings import SharingSettings
+from decentralized.sharing.sparse import fill
 from decentralized.types import NodeId, Payload
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SEED_BITS = 48
 class SubSampling:
     """Each parameter with probability alpha, whatever it did; only the seed of the draw travels, not the indices."""
 
-    class Config(Component):
+    class Config(SharingSettings):
         alpha: Fraction
         """Probability with which each parameter is shared in a round."""
 
@@ -40,10 +40,14 @@ class SubSampling:
         return Payload({"values": values_K}, {"seed": seed, "alpha": self._alpha})
 
     def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
-        seed, alpha = whole_number(peer, payload.scalars, "seed"), payload.scalars.get("alpha")
-        if seed >= 2**SEED_BITS or alpha != self._alpha:
-            raise CodecError(f"node {peer} shares another fraction: {alpha!r} there, {self._alpha} here")
-        return fill(peer, payload, seeded_indices(seed, self._alpha, len(own_P)), own_P)
+        return fill(peer, payload, self.indices(payload, len(own_P)), own_P)
+
+    def indices(self, payload: Payload, total: int) -> np.ndarray:
+        """The draw that the payload's seed stands for."""
+        seed, alpha = payload.scalars.get("seed"), payload.scalars.get("alpha")
+        if not isinstance(seed, int) or alpha != self._alpha:
+            raise CodecError(f"a draw with seed {seed!r} and alpha {alpha!r}; alpha is {self._alpha} here")
+        return seeded_indices(seed, self._alpha, total)
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         """Nothing is remembered."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decentralized.sharing.changes import Changes, ChangeSettings, Fraction, largest
-from decentralized.sharing.sparse import pack_entries, unpack_entries
+from decentralized.sharing.sparse import indices_of, pack_entries, unpack_entries
 from decentralized.types import NodeId, Payload
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class TopK:
 
     def unpack(self, peer: NodeId, payload: Payload, own_P: Vector) -> Vector:
         return unpack_entries(peer, payload, own_P)
+
+    def indices(self, payload: Payload, total: int) -> np.ndarray | None:
+        return indices_of(payload, total)
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         self._changes.mixed(own_P, mixed_P)

@@ -15,6 +15,7 @@ from decentralized.errors import CodecError
 from decentralized.in_memory import InMemoryRun
 from decentralized.metrics import read_metrics
 from decentralized.sharing.changes import Changes, ChangeSettings, largest
+from decentralized.sharing.deltas import Deltas
 from decentralized.sharing.random_alpha import RandomAlpha
 from decentralized.sharing.sub_sampling import SubSampling
 from decentralized.sharing.top_k import TopK
@@ -179,3 +180,41 @@ def test_indices_are_counted_apart(run_in_memory: Callable[..., InMemoryRun]) ->
     last = read_metrics(run._directory.node(0).metrics)[-2]
     assert last["bytes_values"] == 3 * 2 * 4 * round(0.1 * parameters)
     assert 0 < last["bytes_indices"] < last["bytes_values"] / 4  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        "name='full'",
+        "name='top-k', alpha=0.2",
+        "name='random-alpha', alphas=[0.1, 1.0]",
+        "name='sub-sampling', alpha=0.3",
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["dpsgd", "random-walk"])
+def test_deltas_give_the_same_parameters(
+    sharing: str, algorithm: str, run_in_memory: Callable[..., InMemoryRun]
+) -> None:
+    settings = ("nodes=4", "algorithm.rounds=6", f"algorithm.name={algorithm}")
+    values = run_in_memory(*settings, f"sharing={{{sharing}}}")
+    deltas = run_in_memory(*settings, f"sharing={{{sharing}, payload='deltas'}}")
+    for node in range(4):
+        torch.testing.assert_close(values.learners[node].vector(), deltas.learners[node].vector(), atol=2e-5, rtol=1e-4)
+
+
+def test_deltas_count_their_messages() -> None:
+    config = TopK.Config(name="top-k", alpha=0.5)
+    sender, receiver = Deltas(TopK(config, generator())), Deltas(TopK(config, generator()))
+    own, theirs = vector(1), vector(2)
+    sender.begin(torch.zeros(P))
+    first, second = sender.pack(own, 3, 1), sender.pack(own + 1, 3, 2)
+    with pytest.raises(CodecError, match="change 1"):
+        receiver.unpack(0, second, theirs)
+    receiver.unpack(0, first, theirs)
+    filled = receiver.unpack(0, second, theirs)
+    changed = filled != theirs
+    assert int(changed.sum()) == P // 2
+    torch.testing.assert_close(filled[changed], (own + 1)[changed])
+    with pytest.raises(CodecError, match="change 1"):
+        receiver.unpack(0, second, theirs)
+    assert sender.pack(own, 4, 3).scalars["delta"] == 0  # another edge
