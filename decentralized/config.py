@@ -118,13 +118,17 @@ def load(path: Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Experim
     `overrides` are KEY=VALUE with dotted keys and TOML values, where a bare word is a string; KEY= takes a key away.
     Raises ConfigError with every mistake.
     """
+    return parse(read_text(path), catalog, str(path), overrides)
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file, with or without a byte order mark; raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8: byte {error.start} is no text"]) from None
-    return parse(text, catalog, str(path), overrides)
 
 
 def parse(text: str, catalog: Catalog, name: str = "", overrides: Sequence[str] = ()) -> Experiment:

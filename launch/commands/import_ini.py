@@ -19,7 +19,7 @@ def import_ini(path: Path, out: Path | None) -> None:
     """The TOML goes to standard output or into a new file, notices to standard error."""
     if out is not None:
         _check_out(out)
-    converted = _read(path)
+    converted = convert(config.read_text(path), str(path))
     if out is None:
         sys.stdout.write(converted.toml)
     else:
@@ -34,7 +34,7 @@ def load(path: Path, catalog: Catalog, overrides: Sequence[str], tell: bool = Tr
     """
     if path.suffix.lower() != ".ini":
         return config.load(path, catalog, overrides)
-    converted = _read(path)
+    converted = convert(config.read_text(path), str(path))
     if tell:
         _tell(converted)
         print(f"{path} was converted; `decentralized import-ini {path}` shows the TOML", file=sys.stderr)
@@ -45,16 +45,6 @@ def load(path: Path, catalog: Catalog, overrides: Sequence[str], tell: bool = Tr
             f"Lines are those of `decentralized import-ini {path} --out FILE.toml`: mend FILE.toml and use it."
         )
         raise
-
-
-def _read(path: Path) -> Converted:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8: byte {error.start} is no text"]) from None
-    return convert(text, str(path))
 
 
 def _tell(converted: Converted) -> None:
