@@ -129,10 +129,9 @@ def build_sharing(experiment: Experiment, node: NodeId) -> Sharing:
 
 
 def rehearsal(prepared: Prepared) -> Callable[[], None]:
-    """A round of node 0 with itself, without a network: call it to warm everything up and to see what it costs."""
-    learner = build_learner(prepared, 0)
-    experiment = prepared.experiment
-    sharing = build_sharing(experiment, 0)
+    """A round of node 0 with itself, of one training step and without a network: warms up, and shows what it costs."""
+    learner = build_learner(_one_step(prepared), 0)
+    sharing = build_sharing(prepared.experiment, 0)
     sharing.begin(learner.vector())
 
     def one_round() -> None:
@@ -145,18 +144,12 @@ def rehearsal(prepared: Prepared) -> Callable[[], None]:
 
 
 def try_out(prepared: Prepared) -> Memory:
-    """Let a spare copy of node 0 train one round of one step and look at one test sample: does everything fit together?
+    """Let a spare copy of node 0 take one training step and look at one test sample: does everything fit together?
 
     Raises ConfigError when it does not. Nothing of it reaches the run.
     """
     experiment = prepared.experiment
-    one_step = experiment.training.model_copy(update={"local_steps": 1, "local_epochs": None})
-    part = prepared.parts[0]
-    small = NodeParts(part.train, part.validation[:1], part.test[:1])
-    trial = replace(
-        prepared, experiment=experiment.model_copy(update={"training": one_step}), parts=[small, *prepared.parts[1:]]
-    )
-    learner: Any = build_learner(trial, 0)
+    learner: Any = build_learner(_one_step(prepared), 0)
     names = f"{experiment.model.name} on {experiment.data.name}"
     try:
         learner.fit(1, lambda: None)
@@ -170,6 +163,16 @@ def try_out(prepared: Prepared) -> Memory:
     # can be one round ahead.
     messages = (2 + 2 * degree + kept) * size
     return Memory(size, size, getattr(learner, "optimizer_bytes", int)(), messages)
+
+
+def _one_step(prepared: Prepared) -> Prepared:
+    """The same, with rounds of one mini-batch and one test sample for node 0: enough to try things out."""
+    experiment, part = prepared.experiment, prepared.parts[0]
+    training = experiment.training.model_copy(update={"local_steps": 1, "local_epochs": None})
+    small = NodeParts(part.train, part.validation[:1], part.test[:1])
+    return replace(
+        prepared, experiment=experiment.model_copy(update={"training": training}), parts=[small, *prepared.parts[1:]]
+    )
 
 
 def _bounded(parts: Sequence[NodeParts], experiment: Experiment) -> list[NodeParts]:

@@ -13,12 +13,9 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from decentralized import __version__, config, errors
-from decentralized.config import Experiment
 from decentralized.control import (
     Abort,
     Addresses,
@@ -43,7 +40,7 @@ from decentralized.types import Graph
 from launch import records
 from launch.agents import AgentNetwork
 from launch.coordinator import Coordinator
-from launch.ip_map import IpMap
+from launch.plan import Plan
 from launch.progress import View
 from launch.state import RunState
 from launch.warm_parent import WarmParent
@@ -52,31 +49,6 @@ TICK_S = 0.1
 REMIND_S = 5.0
 AGENT_SHARE = 0.8  # of the deadline: a dead machine is named before its nodes' neighbors complain
 LEAVE_S = 10.0  # how long finished nodes may take to leave
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What this machine is to run. `ip_map` has one entry for each machine."""
-
-    experiment: Experiment
-    ip_map: IpMap
-    machine: int
-    data_root: Path
-    out: Path
-
-    @property
-    def share(self) -> range:
-        """The nodes of this machine."""
-        return self.ip_map.split(self.experiment.nodes)[self.machine]
-
-    @property
-    def heard(self) -> range:
-        """The nodes whose facts this agent hears: all of them on machine 0."""
-        return self.share if self.machine else range(self.experiment.nodes)
-
-    @property
-    def rounds(self) -> int:
-        return int(getattr(self.experiment.algorithm, "rounds", 0))
 
 
 class Agent:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,10 +16,8 @@ from decentralized.config import evaluated_nodes
 from decentralized.report.statistics import statistics
 from decentralized.run_directory import RunDirectory
 from decentralized.types import NodeId
+from launch.plan import Plan
 from launch.state import RunState
-
-if TYPE_CHECKING:
-    from launch.agent import Plan
 
 REFRESH_S = 0.25
 LINE_S = 1.0  # between two lines about rounds: hours of them may go into a file

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,10 +18,8 @@ from decentralized.control import Finished
 from decentralized.errors import DecentralizedError, Interrupted
 from decentralized.report.statistics import FAILED, FINISHED, INTERRUPTED, statistics
 from decentralized.run_directory import RunDirectory, write_atomically
+from launch.plan import Plan
 from launch.state import RunState
-
-if TYPE_CHECKING:
-    from launch.agent import Plan
 
 PACKAGES = ("torch", "numpy", "pyzmq", "msgspec", "pydantic", "networkx", "scikit-learn", "safetensors")
 TOTALS = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from decentralized.run_directory import RunDirectory
-    from launch.agent import Plan
+    from launch.plan import Plan
 
 
 def run(
@@ -44,7 +44,7 @@ def make_plan(
     # Imported only now, so that mistakes in the file are told at once.
     from decentralized.data.cards import data_root
     from launch import ip_map as maps
-    from launch.agent import Plan
+    from launch.plan import Plan
 
     machines = maps.load(ip_map) if ip_map else maps.LOCAL
     if not 0 <= machine < len(machines.machines):

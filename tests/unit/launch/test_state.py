@@ -13,8 +13,8 @@ from decentralized import config
 from decentralized.build import BuiltIn
 from decentralized.control import Evaluated, Finished, Listening, RoundDone
 from decentralized.run_directory import RunDirectory
-from launch.agent import Plan
 from launch.ip_map import LOCAL
+from launch.plan import Plan
 from launch.progress import View, duration, number, size
 from launch.state import RunState
 from tests.unit.launch.conftest import DEMO

@@ -1,0 +1,34 @@
+"""What one machine is to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from decentralized.config import Experiment
+from launch.ip_map import IpMap
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this machine is to run. `ip_map` has one entry for each machine."""
+
+    experiment: Experiment
+    ip_map: IpMap
+    machine: int
+    data_root: Path
+    out: Path
+
+    @property
+    def share(self) -> range:
+        """The nodes of this machine."""
+        return self.ip_map.split(self.experiment.nodes)[self.machine]
+
+    @property
+    def heard(self) -> range:
+        """The nodes whose facts this agent hears: all of them on machine 0."""
+        return self.share if self.machine else range(self.experiment.nodes)
+
+    @property
+    def rounds(self) -> int:
+        return int(getattr(self.experiment.algorithm, "rounds", 0))
