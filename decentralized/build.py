@@ -75,6 +75,7 @@ TABLES: dict[str, dict[str, str]] = {
     "mixing": {
         "metropolis-hastings": "decentralized.mixing.metropolis_hastings:MetropolisHastings",
         "uniform": "decentralized.mixing.uniform:Uniform",
+        "row-presence": "decentralized.mixing.row_presence:RowPresence",
     },
 }
 

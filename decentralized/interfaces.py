@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from decentralized.types import Buffer, Facts, Graph, Message, Mixed, Neighbors, NodeId, Payload, Received, RoundReport
+from decentralized.types import (
+    Buffer,
+    Facts,
+    Graph,
+    Message,
+    Mixed,
+    Neighbors,
+    NodeId,
+    Payload,
+    Received,
+    RoundReport,
+    Rows,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,6 +105,9 @@ class Learner(Protocol):
     def arrays(self) -> Mapping[str, np.ndarray]:
         """The model's arrays by name, as they go into model.safetensors."""
 
+    def rows(self) -> Rows | None:
+        """The rows of the model, with those of the training samples as held; None for a model without rows."""
+
     def schema(self) -> str:
         """A short hash, equal exactly when two learners can exchange their vectors."""
 
@@ -130,6 +145,14 @@ class Mixer(Protocol):
         self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
     ) -> Mixed:
         """`start_P`: before local training, `own_P`: after. `received` comes in node order and is consumed once."""
+
+
+@runtime_checkable
+class AttachingMixer(Mixer, Protocol):
+    """A mixer that needs more of its neighbors than their parameters."""
+
+    def attach(self, context: Context) -> Mapping[str, np.ndarray]:
+        """Buffers that travel with this node's parameters; they come as `Received.extras`."""
 
 
 class Topology(Protocol):

@@ -104,6 +104,19 @@ class Received:
     sender: NodeId
     vector_P: Vector
     scalars: Mapping[str, Scalar]
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """All buffers of the message, as they came: what the sender's mixer attached is among them."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a model that is a table, such as a recommender.
+
+    row_of_P (P,) int64: the row of each parameter. held_R (R,) bool: the rows that the node holds; it grows.
+    """
+
+    row_of_P: np.ndarray
+    held_R: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from decentralized.learners.losses import Criterion
 from decentralized.learners.settings import TrainingSettings
 from decentralized.parameters import FlatParameters
 from decentralized.settings import Named
+from decentralized.types import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -93,6 +94,22 @@ class SGD:
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         return {name: tensor.detach().numpy() for name, tensor in self._model.state_dict().items()}
+
+    def rows(self) -> Rows | None:
+        """The rows of a model that has `row_offsets` and `rows_of` (matrix factorization)."""
+        offsets = getattr(self._model, "row_offsets", None)
+        if offsets is None:
+            return None
+        first_rows: Mapping[str, int] = offsets()
+        row_of_P = np.concatenate(
+            [
+                first_rows[slot.name] + np.repeat(np.arange(slot.shape[0]), slot.size // slot.shape[0])
+                for slot in self.parameters.slots
+            ]
+        )
+        held_R = np.zeros(int(row_of_P.max()) + 1, bool)
+        held_R[self._model.rows_of(self._data.train.inputs[self._indices["train"]])] = True  # type: ignore[operator]
+        return Rows(row_of_P, held_R)
 
     def schema(self) -> str:
         return self.parameters.schema()

@@ -35,10 +35,11 @@ class MetropolisHastings:
         self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
     ) -> Mixed:
         degree = len(neighbors.send_to)
-        return weighted_sum(context.node, own_P, received, lambda item: 1.0 / (1.0 + max(degree, _degree_of(item))))
+        return weighted_sum(context.node, own_P, received, lambda item: 1.0 / (1.0 + max(degree, degree_of(item))))
 
 
-def _degree_of(item: Received) -> int:
+def degree_of(item: Received) -> int:
+    """The sender's degree, which travels in the header; raises CodecError."""
     degree = item.scalars.get("degree")
     if not isinstance(degree, int) or isinstance(degree, bool) or degree < 1:
         raise CodecError(f"node {item.sender} did not say its degree")

@@ -5,6 +5,7 @@ Legend: B samples of a batch, D numbers per user and per item.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,6 +35,18 @@ class MatrixFactorizationNetwork(nn.Module):
         if self.user_biases is not None and self.item_biases is not None:
             rating_B = rating_B + self.user_biases(users_B)[:, 0] + self.item_biases(items_B)[:, 0]
         return rating_B
+
+    def row_offsets(self) -> dict[str, int]:
+        """The first row of each table: users come first, items after them."""
+        items = self.user_factors.num_embeddings
+        offsets = {"user_factors.weight": 0, "item_factors.weight": items}
+        if self.user_biases is not None:
+            offsets |= {"user_biases.weight": 0, "item_biases.weight": items}
+        return offsets
+
+    def rows_of(self, pairs_B2: np.ndarray) -> np.ndarray:
+        """The rows that these (user, item) samples touch, each once."""
+        return np.unique(pairs_B2 + np.array([0, self.user_factors.num_embeddings]))
 
     def penalty(self) -> torch.Tensor | None:
         """lambda/2 (||X||^2 + ||Y||^2), to add to the loss; the biases are not regularized. None for lambda 0."""
