@@ -49,7 +49,7 @@ class NodeSeries:
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the nodes, round by round: the `count_T` nodes that were evaluated at each; others are left out."""
+    """A metric over the `count_T` nodes, round by round; only rounds at which all that got so far were evaluated."""
 
     rounds_T: np.ndarray
     time_s_T: np.ndarray  # mean over those nodes
@@ -177,6 +177,12 @@ def _curve(metric: str, nodes: list[NodeSeries], last_round: int) -> Curve:
         value_NT[row, columns] = values  # a round that is there twice counts once, with its last value
         time_NT[row, columns] = series.time_s_R[records]
         bytes_NT[row, columns] = series.bytes_sent_R[records]
+    # A node that is stopped early is evaluated once more, at a last round of its own. The few nodes that were evaluated
+    # at such a round say nothing of the others that got as far.
+    reached_T = (np.array([series.completed for series, _, _ in used])[:, None] >= rounds_T).sum(axis=0)
+    whole_T = here_NT.sum(axis=0) >= reached_T
+    rounds_T, here_NT = rounds_T[whole_T], here_NT[:, whole_T]
+    value_NT, time_NT, bytes_NT = value_NT[:, whole_T], time_NT[:, whole_T], bytes_NT[:, whole_T]
     count_T = here_NT.sum(axis=0)
     mean_T = value_NT.sum(axis=0) / count_T
     return Curve(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from decentralized.errors import RunDirectoryError
+from decentralized.metrics import MetricsFile
 from decentralized.report.labels import run_labels
 from decentralized.report.series import load_run
 from decentralized.report.statistics import statistics, worst
@@ -41,6 +42,14 @@ def test_rounds_are_those_that_all_nodes_completed(tmp_path: Path) -> None:
     assert run.rounds == 23
     assert run.curve("train_loss").rounds_T.tolist() == list(range(1, 24))
     assert run.curve("test_accuracy").rounds_T.tolist() == [0, 10, 20]
+
+
+def test_a_last_evaluation_of_some_nodes_says_nothing_of_the_others(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "r", [50, 43, 50])
+    with MetricsFile(RunDirectory(path).node(1).metrics) as metrics:  # stopped in round 43, and evaluated there
+        metrics.append({"kind": "evaluation", "round": 43, "time_s": 1.0, "bytes_sent": 1, "test_accuracy": 0.0})
+    curve = load_run(path).curve("test_accuracy")
+    assert curve.rounds_T.tolist() == [0, 10, 20, 30, 40] and (curve.count_T == 3).all()
 
 
 def test_a_lost_node_does_not_hold_the_others_back(tmp_path: Path) -> None:
