@@ -6,15 +6,10 @@ Two purposes never share a stream, so that adding a random draw in one place cha
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decentralized.lazy import torch
 from decentralized.types import NodeId
-
-if TYPE_CHECKING:
-    from torch import Generator
 
 
 def derive(seed: int, purpose: str, node: NodeId | None = None) -> int:
@@ -26,10 +21,3 @@ def derive(seed: int, purpose: str, node: NodeId | None = None) -> int:
 def numpy_generator(seed: int, purpose: str, node: NodeId | None = None) -> np.random.Generator:
     """A numpy generator; PCG64, whose stream is the same on every platform."""
     return np.random.Generator(np.random.PCG64(derive(seed, purpose, node)))
-
-
-def torch_generator(seed: int, purpose: str, node: NodeId | None = None) -> Generator:
-    """A torch generator on the CPU."""
-    generator: Generator = torch.Generator()
-    generator.manual_seed(derive(seed, purpose, node))
-    return generator

@@ -14,7 +14,6 @@ from pydantic_core import ErrorDetails
 from decentralized.errors import ConfigError
 from decentralized.mistakes import nearest, sentence, shown
 from decentralized.settings import Settings
-from decentralized.types import NodeId
 
 AGENT_PORT = 29400  # machine m's agent listens on this port plus m, unless its entry says another
 
@@ -69,10 +68,6 @@ class IpMap:
         count = ports[1] - ports[0] + 1
         if count < most:
             raise ConfigError([f"network.ports: {list(ports)} are {count} ports, and {host} has {most} nodes"])
-
-    def machine_of(self, nodes: int) -> dict[NodeId, int]:
-        """The machine of each node."""
-        return {node: machine for machine, share in enumerate(self.split(nodes)) for node in share}
 
     def dump(self) -> str:
         entries = {str(index): machine.model_dump(exclude_none=True) for index, machine in enumerate(self.machines)}

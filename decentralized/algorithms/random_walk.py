@@ -60,6 +60,7 @@ class RandomWalk:
 
 def waiting_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundReport | None:
     """One round of a node that waits for a model; None when the walks end while it waits."""
+    walk.weights = {}
     waited_s = walk.context.channel.waited_s
     began = time.monotonic()
     if round > 1 and not walk.isolated:
@@ -80,6 +81,7 @@ def waiting_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundRep
 
 def periodic_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundReport | None:
     """One round of a node that does not wait: it averages all that has arrived."""
+    walk.weights = {}
     began = time.monotonic()
     for message in walk.arrived():
         walk.average(message)

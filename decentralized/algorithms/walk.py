@@ -18,7 +18,7 @@ class Walk:
     def __init__(self, context: Context, topic: str) -> None:
         self.context, self.kind = context, topic
         self.age = 0
-        self.weights: Mapping[NodeId, float] = {}
+        self.weights: Mapping[NodeId, float] = {}  # of the last average
         self._sent = self._taken = 0
         self._generator = numpy_generator(context.seed, topic, context.node)
 
