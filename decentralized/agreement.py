@@ -17,7 +17,7 @@ class Ledger:
     """Hears what nodes propose and contribute; answers with what goes to all nodes."""
 
     def __init__(self, nodes: int) -> None:
-        self._nodes = nodes
+        self._living = set(range(nodes))
         self._decided: set[str] = set()
         self._contributions: dict[str, dict[NodeId, Mapping[str, int]]] = {}
 
@@ -29,12 +29,22 @@ class Ledger:
         if isinstance(fact, Contributed):
             given = self._contributions.setdefault(fact.topic, {})
             given[fact.node] = fact.values
-            if len(given) == self._nodes:
-                sums: Counter[str] = Counter()
-                for values in given.values():
-                    sums.update(values)
-                return [Summed(fact.topic, dict(sums))]
+            return self._sum(fact.topic)
         return []
+
+    def lose(self, node: NodeId) -> list[Fact]:
+        """The run goes on without this node, whose numbers do not count any more."""
+        self._living.discard(node)
+        return [fact for topic in self._contributions for fact in self._sum(topic)]
+
+    def _sum(self, topic: str) -> list[Fact]:
+        given = {node: values for node, values in self._contributions[topic].items() if node in self._living}
+        if len(given) < len(self._living):
+            return []
+        sums: Counter[str] = Counter()
+        for values in given.values():
+            sums.update(values)
+        return [Summed(topic, dict(sums))]
 
 
 class NodeAgreement:

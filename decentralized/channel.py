@@ -8,20 +8,22 @@ peer from which nothing has come for `deadline_s`.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from decentralized import codec
 from decentralized.errors import CodecError, PeerSilent
 from decentralized.inbox import Inbox, Key
 from decentralized.interfaces import Transport
 from decentralized.link import PREFIX_BYTES, Link, Snapshot
-from decentralized.types import Buffer, Message, NodeId
+from decentralized.types import Buffer, Message, NodeId, Payload, State
 
 POLL_S = 0.25  # the longest sleep between two looks at the clock
 BUSY_POLL_S = 0.1  # how often a working node looks at the network
 BEATS_PER_DEADLINE = 6
+REMEMBERED = 2  # messages: a lost neighbor's newest two may not have reached all of its neighbors
 CONFIRM_AFTER = 2  # whole messages that may go unconfirmed when nothing is sent the other way
 CONFIRM_BYTES = 64 * 1024  # so much is confirmed at once: until then the sender keeps it in memory
 
@@ -61,13 +63,16 @@ class ChannelSettings:
     """Messages of one sender that are kept until they are wanted; further ones are dropped."""
     max_waiting_payloads: int = 4
     """As many of the largest payloads may wait for each sender."""
+    remembers: bool = False
+    """Keep the last messages of each sender, to hand them on should it be lost."""
 
 
 class Channel:
     """This node's side of all its conversations.
 
     `log` receives one line for each first bad thing of a peer. `watch` is called at least every POLL_S while the node
-    works or waits; what it raises ends the node.
+    works or waits; what it raises ends the node. `accuse` is told of an awaited peer from which nothing came for so
+    many seconds, more than the deadline, at each look; without it PeerSilent is raised.
     """
 
     def __init__(
@@ -77,19 +82,36 @@ class Channel:
         settings: ChannelSettings,
         log: Callable[[str], None] = lambda line: None,
         watch: Callable[[], None] = lambda: None,
+        accuse: Callable[[NodeId, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.traffic = Traffic()
         self.dropped: Counter[str] = Counter()
         self.waited_s = 0.0
+        self.waits_for: tuple[NodeId | None, float] | None = (
+            None  # while it waits: the peer, or None for any; and since
+        )
         self._node, self._transport, self._settings = node, transport, settings
         self._log, self._watch, self._clock = log, watch, clock
+        self._accuse = accuse
         self._links: dict[NodeId, Link] = {}
         self._inbox = Inbox(settings.max_waiting, settings.max_waiting_payloads * settings.max_payload_bytes)
         self._beat_s = settings.deadline_s / BEATS_PER_DEADLINE
         self._listened_s = 0.0  # the clock by which peers are silent: it stands still while this node does
         self._heard: dict[NodeId, float] = {}  # on that clock
         self._last_beat = self._last_look = clock()
+        self._newest: dict[tuple[NodeId, str], int] = {}  # round, by first sender and kind
+        self._recent: dict[NodeId, deque[Message]] = {}
+        self._muted: set[NodeId] = set()
+        self._departed: dict[NodeId, tuple[int, NodeId]] = {}  # last round, and who hands on what is missing
+
+    def state(self) -> State:
+        """What has been counted. Messages are no part of it: a run goes on where none is needed, or puts them back."""
+        return {"traffic": asdict(self.traffic), "dropped": dict(self.dropped), "waited_s": self.waited_s}
+
+    def restore(self, state: Any) -> None:
+        self.traffic, self.dropped = Traffic(**state["traffic"]), Counter(state["dropped"])
+        self.waited_s = state["waited_s"]
 
     def send(self, to: NodeId, message: Message) -> None:
         """Queue one message for one peer."""
@@ -108,6 +130,8 @@ class Channel:
         snapshot = Snapshot.of(encoded, self._transport.freeze)
         now = self._clock()
         for peer in peers:
+            if peer in self._muted:
+                continue
             for frames in self._link(peer).push(snapshot, now):
                 self._transport.send(peer, frames)
             self.traffic.count(snapshot, encoded)
@@ -117,24 +141,30 @@ class Channel:
     ) -> Iterator[tuple[NodeId, Message]]:
         """One message of this kind, round and step from each sender, in node order, each as soon as it is there.
 
-        Raises PeerSilent when nothing at all has come from the awaited peer for the deadline.
+        A sender that was lost before it came so far is left out.
+
+        Accuses the awaited peer when nothing at all has come from it for the deadline.
         """
         for sender in sorted(senders):
-            key = (round, step, sender)
-            yield sender, self._inbox.take(kind, key) or self._await(kind, key)
+            message = self._await(kind, (round, step, sender))
+            if message is not None:
+                self._remember(message)
+                yield sender, message
 
     def next(self, kind: str, give_up: Callable[[], bool] = lambda: False) -> Message | None:
         """The message of this kind that arrived first, whoever sent it; None once `give_up()` while there is none.
 
-        Raises PeerSilent when nothing at all has come from anybody for the deadline.
+        Accuses each peer from which nothing at all has come for the deadline.
         """
         began, since = self._listen()
-        while (message := self._inbox.take_first(kind)) is None:
-            if give_up():
-                return None
+        self.waits_for = None, began
+        while (message := self._inbox.take_first(kind)) is None and not give_up():
             self._pump(POLL_S)
-            if self._listened_s - max([since, *self._heard.values()]) > self._settings.deadline_s:
-                raise PeerSilent(f"node {self._node} heard of no peer for {self._settings.deadline_s:g} s")
+            for peer in list(self._links):
+                self._check_silence(peer, since, kind)
+        self.waits_for = None
+        if message is None:
+            return None
         self.waited_s += self._clock() - began
         self._confirm(message.sender)
         return message
@@ -161,9 +191,43 @@ class Channel:
         while not done():
             self._pump(POLL_S)
 
+    def mute(self, peer: NodeId) -> None:
+        """The peer is lost: take nothing more from it, and send it nothing. What has arrived stays."""
+        self._muted.add(peer)
+        self._links.pop(peer, None)
+
+    def newest(self, peer: NodeId, besides: str = "") -> int:
+        """The newest round of which a message of the peer has come, if through another; -1 for none.
+
+        Messages of the kind `besides` do not count.
+        """
+        return max(
+            (round for (node, kind), round in self._newest.items() if node == peer and kind != besides), default=-1
+        )
+
+    def depart(self, peer: NodeId, last: int, holder: NodeId) -> None:
+        """Of the lost peer's messages those up to round `last` are used; `holder` hands on what is missing here."""
+        self._departed[peer] = (last, holder)
+
+    def relay(self, to: NodeId, lost: NodeId, after: int) -> None:
+        """Hand on to one node what came from a lost one after that round."""
+        for message in [*self._recent.get(lost, ()), *self._inbox.of(lost)]:
+            if message.round > after:
+                kind = _relayed(lost, message.kind)
+                self.send(to, Message(kind, message.round, self._node, message.payload, message.step))
+
     def waiting(self, kind: str) -> int:
         """How many messages of this kind have arrived and were not taken."""
         return self._inbox.waiting(kind)
+
+    def kept(self, kind: str) -> list[Message]:
+        """The messages of this kind that have arrived and were not taken, in order of arrival; they stay."""
+        return self._inbox.kept(kind)
+
+    def put_back(self, messages: Sequence[Message]) -> None:
+        """Messages that had arrived before a check-point, as if they arrived now."""
+        for message in messages:
+            self._inbox.put(message)
 
     @property
     def idle(self) -> bool:
@@ -180,17 +244,46 @@ class Channel:
             self._links[peer] = Link(settings.run, settings.incarnation, settings.max_payload_bytes)
         return self._links[peer]
 
-    def _await(self, kind: str, key: Key) -> Message:
+    def _await(self, kind: str, key: Key) -> Message | None:
+        if (message := self._inbox.take(kind, key)) is not None:
+            return message
         round, _, sender = key
         began, since = self._listen()
-        while (message := self._inbox.take(kind, key)) is None:
+        self.waits_for = sender, began
+        while (message := self._arrived(kind, key)) is None:
+            if sender in self._departed and round > self._departed[sender][0]:
+                break
             self._pump(POLL_S)
-            silent = self._listened_s - max(since, self._heard.get(sender, since))
-            if silent > self._settings.deadline_s:
-                what = f"{kind} of round {round} from node {sender}"
-                raise PeerSilent(f"node {self._node} waits for {what}, silent for {silent:.0f} s")
+            if sender not in self._muted:
+                self._check_silence(sender, since, f"{kind} of round {round}")
+        self.waits_for = None
         self.waited_s += self._clock() - began
         return message
+
+    def _arrived(self, kind: str, key: Key) -> Message | None:
+        """The message with this key, from its sender, or handed on after the sender was lost."""
+        round, step, sender = key
+        message = self._inbox.take(kind, key)
+        if message is None and sender in self._departed:
+            holder = self._departed[sender][1]
+            relayed = self._inbox.take(_relayed(sender, kind), (round, step, holder))
+            message = relayed and Message(kind, round, sender, relayed.payload, step)
+        return message
+
+    def _remember(self, message: Message) -> None:
+        """A neighbor that is lost may have told only some of us: its last messages are kept to be handed on."""
+        if self._settings.remembers:
+            buffers = {name: array.copy() for name, array in message.payload.buffers.items()}  # mixers overwrite theirs
+            kept = replace(message, payload=Payload(buffers, message.payload.scalars))
+            self._recent.setdefault(message.sender, deque(maxlen=REMEMBERED)).append(kept)
+
+    def _check_silence(self, peer: NodeId, since: float, what: str) -> None:
+        silent = self._listened_s - max(since, self._heard.get(peer, since))
+        if silent <= self._settings.deadline_s:
+            return
+        if self._accuse is None:
+            raise PeerSilent(f"node {self._node} waits for {what} from node {peer}, silent for {silent:.0f} s")
+        self._accuse(peer, silent)
 
     def _pump(self, timeout_s: float) -> None:
         """One look at the network, the clock, and whatever `watch` looks at."""
@@ -198,7 +291,8 @@ class Channel:
         arrived = self._transport.poll(min(timeout_s, self._beat_s / 2))
         now, _ = self._listen()
         for peer, frames in arrived:
-            self._receive(peer, frames, now)
+            if peer not in self._muted:
+                self._receive(peer, frames, now)
         beat = now - self._last_beat >= self._beat_s
         for peer, link in self._links.items():
             for answer in link.tick(now):
@@ -237,6 +331,9 @@ class Channel:
         why = self._inbox.put(message)
         if why is not None:
             self._drop(peer, why, f"{message.kind!r} of round {message.round}")
+            return
+        key = _original(message)
+        self._newest[key] = max(message.round, self._newest.get(key, -1))
 
     def _drop(self, peer: NodeId, why: str, detail: str) -> None:
         if not self.dropped[f"{why}/{peer}"]:
@@ -245,14 +342,30 @@ class Channel:
 
     def _confirm(self, peer: NodeId) -> None:
         """Acknowledge what came from the peer, unless that has been done."""
+        if peer in self._muted:
+            return
         link = self._link(peer)
         if link.unconfirmed:
             self._control(peer, link.status())
 
     def _control(self, peer: NodeId, frames: list[Buffer]) -> None:
+        if peer in self._muted:
+            return
         size = sum(len(frame) for frame in frames)
         if len(frames) > 1:
             self.traffic.resent += size
         else:
             self.traffic.control += size
         self._transport.send(peer, frames)
+
+
+def _relayed(lost: NodeId, kind: str) -> str:
+    """The kind of a message that is handed on."""
+    return f"of {lost}: {kind}"
+
+
+def _original(message: Message) -> tuple[NodeId, str]:
+    """The node that first sent the message, and its kind there."""
+    head, found, kind = message.kind.partition(": ")
+    number = head.removeprefix("of ")
+    return (int(number), kind) if found and number.isdecimal() and len(number) < 10 else (message.sender, message.kind)

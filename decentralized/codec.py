@@ -6,6 +6,7 @@ viewed as arrays without a copy; nothing follows the last one. Numbers are littl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -88,6 +89,23 @@ def _encode_header(message: Message, buffers: list[_Buffer]) -> bytes:
             f"the header of a {message.kind!r} message has {len(header)} bytes; {MAX_HEADER_BYTES} may travel"
         )
     return header
+
+
+def check_finite(payload: Payload) -> None:
+    """Raises CodecError where a NaN or an infinity is among the values or the scalars."""
+    for name, array in payload.buffers.items():
+        if array.dtype.kind == "f" and not _finite(array):
+            raise CodecError(f"buffer {name!r} holds NaN or infinity")
+    for name, value in payload.scalars.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CodecError(f"{name!r} is {value}")
+
+
+def _finite(array: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):
+        if math.isfinite(array.sum()):  # which no NaN and no infinity leaves finite; takes no memory
+            return True
+    return bool(np.isfinite(array).all())  # finite values, too, can have a sum that is not
 
 
 def decode(header: memoryview | bytes, payload: memoryview) -> Message:

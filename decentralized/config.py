@@ -57,6 +57,12 @@ class Network(Settings):
     """Seconds that a node waits while nothing arrives from the peer it waits for."""
     start_deadline_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that machines wait for each other at the start: people start them by hand."""
+    on_peer_loss: Literal["abort", "continue", "wait"] = "abort"
+    """When a node is lost: end the run, go on without it, or start all nodes again from their newest check-point."""
+    restarts: Annotated[int, Field(ge=0)] = 3
+    """With on_peer_loss = "wait": how often nodes are started again without a new check-point in between."""
+    reissue_walks: bool = True
+    """With on_peer_loss = "continue": a neighbor of the lost node starts the walks anew that were lost with it."""
     ports: tuple[int, int] | None = None
     """First and last port that nodes may listen on; any free port when not given."""
 
@@ -66,6 +72,13 @@ class Network(Settings):
         if ports is not None and not 0 < ports[0] <= ports[1] < 65536:
             raise expected("[first, last] with 0 < first <= last < 65536")
         return ports
+
+
+class Checkpoint(Settings):
+    """The [checkpoint] table: from where a run can go on."""
+
+    every: Annotated[int, Field(ge=0)] = 100
+    """Rounds between two check-points; 0: only when the run is stopped or sent SIGUSR1."""
 
 
 class Processes(Settings):
@@ -102,6 +115,8 @@ class Experiment(Settings):
     """What is measured, and when."""
     network: Network = Network()
     """How nodes reach each other, and how long they wait."""
+    checkpoint: Checkpoint = Checkpoint()
+    """How often all state is saved."""
     processes: Processes = Processes()
     """How node processes are made."""
 

@@ -135,16 +135,152 @@ class Prepare(Fact, frozen=True, tag=True):
 
 
 class Start(Fact, frozen=True, tag=True):
-    """To the fork server: start these nodes."""
+    """To the fork server: start these nodes, in their `life`-th life, from check-point `number` (0: from nothing)."""
 
     nodes: list[NodeId]
     run: str
     token: str
     directory: str
+    life: int = 1
+    number: int = 0
 
 
 class Kill(Fact, frozen=True, tag=True):
-    """To the fork server: end all nodes."""
+    """To the fork server: end these nodes, all of them if none is named."""
+
+    nodes: list[NodeId] = []
+
+
+class Clear(Fact, frozen=True, tag=True):
+    """To the fork server: end all nodes; nothing that they said is passed on any more."""
+
+
+class Cleared(Fact, frozen=True, tag=True):
+    """The fork server has no nodes any more."""
+
+
+class Status(Fact, frozen=True, tag=True):
+    """What a node does, every now and then. `waits_for`: the peer, if it waits for one; `since_s`: for how long."""
+
+    node: NodeId
+    activity: str
+    waits_for: NodeId | None
+    since_s: float
+    age: int | None
+
+
+class Checkpointed(Fact, frozen=True, tag=True):
+    """A node has written check-point `number`."""
+
+    node: NodeId
+    number: int
+
+
+class Halted(Fact, frozen=True, tag=True):
+    """A node has done what a Halt asked for. `stops`: and will do nothing more."""
+
+    node: NodeId
+    stops: bool
+
+
+class Committed(Fact, frozen=True, tag=True):
+    """To the nodes: every node has this check-point, older ones are not needed any more."""
+
+    number: int
+
+
+class Halt(Fact, frozen=True, tag=True):
+    """Somebody wants a check-point now; with `stop`, the run ends there."""
+
+    stop: bool
+
+
+class Begun(Fact, frozen=True, tag=True):
+    """Asked to halt, a node says which round it has begun; it begins no other one until it hears where all halt."""
+
+    node: NodeId
+    round: int
+
+
+class HaltAt(Fact, frozen=True, tag=True):
+    """To the nodes: the round after which all check-point."""
+
+    round: int
+    stop: bool
+
+
+class Ready(Fact, frozen=True, tag=True):
+    """From a machine's agent: it can start its nodes in this life. `numbers`: check-points that all of them have."""
+
+    machine: int
+    life: int
+    numbers: list[int]
+
+
+class Begin(Fact, frozen=True, tag=True):
+    """To the agents: start your nodes from check-point `number` (0: from nothing)."""
+
+    life: int
+    number: int
+
+
+class Rollback(Fact, frozen=True, tag=True):
+    """To the agents: end your nodes, and say when a new life can begin. `reason` is for people."""
+
+    life: int
+    reason: str
+
+
+class Bereaved(Fact, frozen=True, tag=True):
+    """To the agents: the run goes on without this node. `reason` is for people."""
+
+    node: NodeId
+    reason: str
+
+
+class Lost(Fact, frozen=True, tag=True):
+    """To the nodes: this one is lost, and the run goes on without it. Nothing more of it may be taken."""
+
+    node: NodeId
+
+
+class Parted(Fact, frozen=True, tag=True):
+    """A node has taken its leave of a lost one, whose `newest` round it has (-1: none).
+
+    `neighbor`: whether the two exchange messages. With `walks`, so many models were sent to it and received of it.
+    """
+
+    node: NodeId
+    lost: NodeId
+    newest: int
+    neighbor: bool
+    sent: int
+    received: int
+    walks: bool
+
+
+class Removed(Fact, frozen=True, tag=True):
+    """To the nodes: the `last` round in which a lost node takes part.
+
+    `holder` hands its messages on to those in `lacking`, which have them up to the round given there. `reissuer` starts
+    `reissued` of the `walks` anew that were lost with it.
+    """
+
+    lost: NodeId
+    last: int
+    holder: NodeId
+    lacking: dict[NodeId, int]
+    walks: int
+    reissuer: NodeId
+    reissued: int
+
+
+class Silent(Fact, frozen=True, tag=True):
+    """A node has heard nothing from a peer for the deadline."""
+
+    node: NodeId
+    peer: NodeId
+    seconds: float
 
 
 class Addresses(Fact, frozen=True, tag=True):
@@ -154,7 +290,9 @@ class Addresses(Fact, frozen=True, tag=True):
 
 
 class Stop(Fact, frozen=True, tag=True):
-    """To the nodes: all have finished, leave."""
+    """To the nodes: all have finished, leave. `number`: they have stopped early, with this check-point; 0 if not."""
+
+    number: int = 0
 
 
 class Join(Fact, frozen=True, tag=True):
@@ -193,7 +331,9 @@ class Tell(Protocol):
 
 AnyFact = (
     Prepare | Warm | Refused | Listening | RoundDone | Evaluated | Finished | Failed | Exited | Start | Kill
-    | Addresses | Stop | Join | Welcome | Abort | Proposed | Decided | Contributed | Summed
+    | Addresses | Stop | Join | Welcome | Abort | Proposed | Decided | Contributed | Summed | Clear | Cleared
+    | Status | Checkpointed | Halted | Committed | Halt | Begun | HaltAt | Ready | Begin | Rollback | Silent
+    | Bereaved | Lost | Parted | Removed
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

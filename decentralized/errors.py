@@ -15,6 +15,8 @@ DecentralizedError                1
 |-- NodeFailed                    6   a node raised, or was killed
 |-- StorageError                  7   a disk that is full, or a run directory that is gone
 |-- RunDirectoryError             8   a run directory that cannot be read
+|   `-- CheckpointBroken              a check-point that is missing, torn, damaged or of another format
+|-- StateError                        a memory that cannot be kept, or that is not this component's
 `-- StartError                    9   processes or machines that did not come up
 Interrupted                     130   Ctrl-C
 """
@@ -119,6 +121,18 @@ class RunDirectoryError(DecentralizedError):
     """A run directory that cannot be read."""
 
     exit_code = 8
+
+
+class CheckpointBroken(RunDirectoryError):
+    """A check-point that is missing, torn, damaged or of another format."""
+
+    advice = "Resume from an older check-point, or start the run again."
+
+
+class StateError(DecentralizedError):
+    """What a component remembers cannot be kept, or a state does not fit the component that is to go on from it."""
+
+    advice = "Resume with the configuration and the package version that wrote the check-point, or start the run again."
 
 
 class StartError(DecentralizedError):

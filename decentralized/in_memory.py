@@ -16,7 +16,7 @@ from decentralized.control import Contributed, Decided, Fact, Proposed, Summed, 
 from decentralized.errors import DecentralizedError, NodeFailed
 from decentralized.interfaces import Learner
 from decentralized.lazy import torch
-from decentralized.node import Node, channel_settings
+from decentralized.node import Node, channel_settings, departures_of, keeper_of
 from decentralized.prepare import Prepared
 from decentralized.run_directory import RunDirectory
 from decentralized.seeding import derive
@@ -61,8 +61,17 @@ class InMemoryRun:
 
     def _live(self, node: NodeId, transport: MemoryTransport) -> None:
         channel = Channel(node, transport, channel_settings(self._prepared, RUN), self._log)
+        keeper = keeper_of(self._prepared, node, self._tell)
         runner = Node(
-            self._prepared, node, channel, self._directory.node(node), self._tell, self._log, self._agreements[node]
+            self._prepared,
+            node,
+            channel,
+            self._directory.node(node),
+            self._tell,
+            self._log,
+            self._agreements[node],
+            keeper,
+            departures_of(self._prepared, keeper, self._tell),
         )
         try:
             self._turns.enter(node)

@@ -51,6 +51,14 @@ class Inbox:
         """How many messages of this kind are kept."""
         return len(self._waiting.get(kind, ()))
 
+    def kept(self, kind: str) -> list[Message]:
+        """The messages of this kind, in order of arrival; they stay."""
+        return list(self._waiting.get(kind, {}).values())
+
+    def of(self, sender: NodeId) -> list[Message]:
+        """All messages of one sender, by kind and in order of arrival; they stay."""
+        return [item for waiting in self._waiting.values() for item in waiting.values() if item.sender == sender]
+
     def take_first(self, kind: str) -> Message | None:
         """The message of this kind that arrived first, if there is one."""
         key = next(iter(self._waiting.get(kind, ())), None)
@@ -65,4 +73,6 @@ class Inbox:
 
 
 def _size(message: Message) -> int:
-    return sum(array.nbytes for array in message.payload.buffers.values())
+    payload = message.payload
+    texts = sum(len(value) for value in payload.scalars.values() if isinstance(value, str))
+    return texts + sum(array.nbytes for array in payload.buffers.values())

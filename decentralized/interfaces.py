@@ -20,15 +20,31 @@ from decentralized.types import (
     Neighbors,
     NodeId,
     Payload,
+    Quiet,
     Received,
     RoundReport,
     Rows,
+    State,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
     from decentralized.types import Vector
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A component that remembers something from round to round. One without memory lacks these two methods."""
+
+    def state(self) -> State:
+        """All of its memory. Arrays may be live: they are to be written or copied before the component goes on."""
+
+    def restore(self, state: State) -> None:
+        """Go on as the component went on that gave `state`, bit for bit; what it holds is copied.
+
+        Raises StateError, which says what differs, for the state of something else.
+        """
 
 
 class Transport(Protocol):
@@ -67,6 +83,10 @@ class MessageChannel(Protocol):
     def drain(self, done: Callable[[], bool]) -> None: ...
 
     def poll(self, kind: str) -> list[Message]: ...
+
+    def kept(self, kind: str) -> list[Message]: ...
+
+    def put_back(self, messages: Sequence[Message]) -> None: ...
 
     def progress(self) -> None: ...
 
@@ -181,7 +201,57 @@ class ModelMaker(Protocol):
 class Algorithm(Protocol):
     """The round, as a generator: the driver evaluates, logs and check-points between two yields."""
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]: ...
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport | Quiet]:
+        """From round `first` on. One whose nodes have no common rounds also yields Quiet, where it can be resumed."""
+
+
+class Pauses(Protocol):
+    """When nodes without common rounds pause to check-point; `keeper.Keeper` is the one implementation."""
+
+    synchronous: bool
+    """Whether all nodes check-point after the same round, without a word from the algorithm."""
+    begun: int
+    """The round that this node is in; the driver counts it as long as rounds are synchronous."""
+    number: int
+    """The newest check-point of this node."""
+    committed: int
+    """The newest check-point that every node has."""
+
+    @property
+    def wanted(self) -> bool | None:
+        """Whether somebody asks for a check-point: True to stop there, False to go on, None if nobody does."""
+
+    def overdue(self, round: int) -> bool:
+        """Whether it is time for the next check-point."""
+
+    def resumed(self) -> None:
+        """The run goes on after a pause."""
+
+
+class WalkAccounts(Protocol):
+    """Of models that walk, as messages of one kind."""
+
+    kind: str
+
+    def exchanged(self, peer: NodeId) -> tuple[int, int]:
+        """How many this node has sent to the peer, and received of it."""
+
+
+class Losses(Protocol):
+    """The nodes that the run goes on without; `departures.Departures` is the one implementation."""
+
+    lost: set[NodeId]
+    reissues: int
+    """Walks that this node is asked to start anew."""
+    walks: WalkAccounts | None
+    """Set by an algorithm whose models walk."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is not known yet from when on a lost node is left out."""
+
+    def left_out(self, round: int) -> set[NodeId]:
+        """The nodes that are not part of the graph any more in this round."""
 
 
 @dataclass
@@ -197,6 +267,8 @@ class Context:
     mixer: Mixer
     channel: MessageChannel
     agreement: Agreement
+    pauses: Pauses
+    losses: Losses
     deadline_s: float = 60.0
     """Seconds after which waiting for something that must come is an error."""
     totals: dict[str, int] = field(default_factory=dict)

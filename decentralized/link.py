@@ -11,10 +11,13 @@ one repetition however slow the connection is.
 A node that is started again is a new incarnation, with a larger number, and knows nothing of the stream. Its peers then
 begin a new stream with the first message that is not acknowledged. Acknowledgements count only for the incarnation and
 the stream that they name; what a former life had received in vain arrives a second time, and is dropped by its key.
+
+Two processes may claim one node and one incarnation by mistake. The one that is heard first is believed.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,8 +34,15 @@ PROBE_AFTER_S = 1.0
 REPEAT_AFTER_S = 0.5
 
 # magic, run, flags, and the fields of Prefix from `incarnation` on
-_PREFIX = struct.Struct("<4s8sIIIIIQQIIIIQ")
+_PREFIX = struct.Struct("<4s8sIIIIIQQIIIIQI")
 PREFIX_BYTES = _PREFIX.size
+_COUNTERS = 2**32  # `attempt` is only compared for equality, and a hostile peer can drive it round
+_IMPORTED = int.from_bytes(os.urandom(4), "little")
+
+
+def this_process() -> int:
+    """A number that another process of any machine hardly has; 32 bits."""
+    return (_IMPORTED + os.getpid()) % 2**32  # forks of one parent share the first part
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,13 @@ class Prefix:
     chunk: int = 0
     chunks: int = 0
     payload_bytes: int = 0
+    process: int = 0  # of the sender: `this_process`
 
     def pack(self) -> bytes:
         life = (self.incarnation, self.stream, self.peer_incarnation, self.peer_stream)
         numbers = (self.sequence, self.acknowledged, self.attempt, self.asked)
         counts = (self.chunk, self.chunks, self.payload_bytes)
-        return _PREFIX.pack(MAGIC, self.run, self.flags, *life, *numbers, *counts)
+        return _PREFIX.pack(MAGIC, self.run, self.flags, *life, *numbers, *counts, self.process)
 
     @staticmethod
     def unpack(frame: Buffer) -> Prefix:
@@ -127,6 +138,8 @@ class Link:
     peer_incarnation: int = 0  # 0: nothing has been heard of the peer
     peer_stream: int = 0
     attempt: int = 0  # how often this node has repeated what the peer lacks
+    process: int = field(default_factory=this_process)
+    peer_process: int = 0
     _kept: deque[_Waiting] = field(default_factory=deque)
     _assembly: _Assembly | None = None
     _last_progress: float = 0.0  # when the peer last acknowledged something new, or the first chunk was kept
@@ -176,6 +189,8 @@ class Link:
             raise CodecError("frames of another run")
         if (prefix.incarnation, prefix.stream) < (max(1, self.peer_incarnation), self.peer_stream):
             raise CodecError("frames of an earlier incarnation or stream")
+        if prefix.incarnation == self.peer_incarnation and prefix.process != self.peer_process:
+            raise CodecError("frames of a second process with this node's id")
         restarted = 0 < self.peer_incarnation < prefix.incarnation
         current = (prefix.peer_incarnation, prefix.peer_stream) == (self.incarnation, self.stream) and not restarted
         if current and prefix.acknowledged > self.sent:
@@ -188,6 +203,7 @@ class Link:
             self._begin_anew()
         if (prefix.incarnation, prefix.stream) != (self.peer_incarnation, self.peer_stream):
             self.peer_incarnation, self.peer_stream = prefix.incarnation, prefix.stream
+            self.peer_process = prefix.process
             self.received, self._assembly = 0, None
         if current:
             self._confirm(prefix.acknowledged, now)
@@ -202,7 +218,7 @@ class Link:
     def _prefix(self, flags: int, sequence: int, **more: int) -> Prefix:
         self.unconfirmed = self.unconfirmed_bytes = 0
         life = (self.incarnation, self.stream, self.peer_incarnation, self.peer_stream)
-        return Prefix(self.run, flags, *life, sequence, self.received, self.attempt, **more)
+        return Prefix(self.run, flags, *life, sequence, self.received, self.attempt, process=self.process, **more)
 
     def _frames(self, waiting: _Waiting) -> list[Buffer]:
         snapshot, chunk = waiting.snapshot, waiting.chunk
@@ -219,7 +235,7 @@ class Link:
             waiting.sequence = sequence
         self.sent, self.acknowledged = len(self._kept), 0
         self.stream += 1
-        self.attempt += 1
+        self.attempt = (self.attempt + 1) % _COUNTERS
 
     def _check_chunk(self, prefix: Prefix, frames: Sequence[Buffer]) -> None:
         if len(frames) != 3 or len(frames[1]) > MAX_HEADER_BYTES:
@@ -256,7 +272,7 @@ class Link:
         if now - self._last_resend < REPEAT_AFTER_S:
             return []
         self._last_resend = now
-        self.attempt += 1
+        self.attempt = (self.attempt + 1) % _COUNTERS
         return [self._frames(waiting) for waiting in self._kept]
 
     def _ask(self, attempt: int, now: float) -> list[list[Buffer]]:

@@ -6,41 +6,71 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from decentralized import __version__, build
+from decentralized import __version__, build, checkpoint
 from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.config import evaluated_nodes
-from decentralized.control import Evaluated, Finished, RoundDone, Tell
+from decentralized.control import Evaluated, Finished, RoundDone, Status, Tell
+from decentralized.departures import Departures
 from decentralized.errors import HelloMismatch
-from decentralized.interfaces import Context, Learner
+from decentralized.interfaces import Algorithm, Context, Learner
+from decentralized.keeper import Keeper
 from decentralized.lazy import torch
+from decentralized.memory import NodeMemory
 from decentralized.metrics import MetricsFile
 from decentralized.prepare import Prepared, build_context, build_learner
 from decentralized.run_directory import NodeDirectory, write_atomically
-from decentralized.types import Message, NodeId, Payload, RoundReport, Scalar
+from decentralized.topologies.static import StaticTopology
+from decentralized.types import Message, NodeId, Payload, Quiet, RoundReport, Scalar, State
 
 HELLO = "hello"
 MESSAGE_SLACK = 4  # a message may be this many times larger than the parameters
 MIN_MESSAGE_BYTES = 1024 * 1024
 
 
-def channel_settings(prepared: Prepared, run: bytes) -> ChannelSettings:
-    """How a node of the run `run` (8 bytes) talks to its peers."""
+def channel_settings(prepared: Prepared, run: bytes, life: int = 1) -> ChannelSettings:
+    """How a node of the run `run` (8 bytes) talks to its peers in its `life`-th life."""
     largest = max(MIN_MESSAGE_BYTES, MESSAGE_SLACK * 4 * prepared.parameters)
     # Walks wait at a slow node, in the worst case all of them: there are as many as nodes.
     nodes = prepared.experiment.nodes
+    remembers = prepared.experiment.network.on_peer_loss == "continue"
     return ChannelSettings(
-        run, prepared.experiment.network.deadline_s, largest, max_waiting=64 + nodes, max_waiting_payloads=4 + nodes
+        run,
+        prepared.experiment.network.deadline_s,
+        largest,
+        life,
+        max_waiting=64 + nodes,
+        max_waiting_payloads=4 + nodes,
+        remembers=remembers,
     )
+
+
+def departures_of(
+    prepared: Prepared, keeper: Keeper, tell: Tell, channel: Callable[[], Channel | None] = lambda: None
+) -> Departures:
+    """What the keeper's node knows of lost ones."""
+    neighbors = StaticTopology(prepared.graph, keeper.node).neighbors(1)
+    return Departures(keeper, {*neighbors.send_to, *neighbors.receive_from}, tell, channel)
+
+
+def keeper_of(prepared: Prepared, node: NodeId, tell: Tell, number: int = 0) -> Keeper:
+    """When this node check-points. Threads of one process cannot be resumed, and do not."""
+    experiment = prepared.experiment
+    every = 0 if experiment.network.transport == "memory" else experiment.checkpoint.every
+    return Keeper(node, every, int(getattr(experiment.algorithm, "rounds", 0)), tell, number)
 
 
 @dataclass
 class Node:
-    """A node that is connected and about to run. `log` takes one line for people."""
+    """A node that is connected and about to run. `log` takes one line for people.
+
+    It goes on from the keeper's check-point, if that has a number.
+    """
 
     prepared: Prepared
     node: NodeId
@@ -49,29 +79,98 @@ class Node:
     tell: Tell
     log: Callable[[str], None]
     agreement: NodeAgreement
+    keeper: Keeper
+    departures: Departures
     round: int = 0
+    activity: str = "starting"
+    age: int | None = None
 
     def run(self) -> Learner:
-        """All rounds of the algorithm. Raises whatever goes wrong; `round` says where."""
-        experiment = self.prepared.experiment
+        """All rounds of the algorithm, or up to a halt. Raises whatever goes wrong; `round` says where."""
         learner = build_learner(self.prepared, self.node)
-        context = build_context(self.prepared, self.node, learner, self.channel, self.agreement)
-        self._hello(context)
-        began = time.monotonic()
-        with MetricsFile(self.directory.make().metrics) as metrics:
-            log = _Log(self, learner, metrics, began)
+        context = build_context(
+            self.prepared, self.node, learner, self.channel, self.agreement, self.keeper, self.departures
+        )
+        algorithm = build.create("algorithm", self.prepared.experiment.algorithm)
+        memory = NodeMemory(self.prepared, context, algorithm)
+        start = self.keeper.number
+        saved: Any = checkpoint.read(self.directory.make().checkpoint, start) if start else {}
+        log = _Log(self, learner, saved.get("log"))
+        with log.open() as metrics:
+            self._hello(context)
+            if saved:
+                memory.put_back(saved)  # after the hello, which is counted once in a run
+                self.round = log.round
+            log.begin(metrics)
             log.evaluate(0)
-            for report in build.create("algorithm", experiment.algorithm).rounds(context):
-                self.round = report.round
-                log.round(report)
-                if experiment.evaluation.every and report.round % experiment.evaluation.every == 0:
-                    log.evaluate(report.round)
+            if self._rounds(algorithm, context, memory, log):
+                return learner
             log.evaluate(self.round)
         totals = {**self._totals(), **context.totals}  # before saving, which takes memory that the rounds do not
+        time_s = log.time_s
         write_atomically(self.directory.model, safetensors.numpy.save(_contiguous(learner.arrays())))
-        time_s = time.monotonic() - began
         self.tell(Finished(self.node, self.round, time_s, jsonable(log.last), totals))
         return learner
+
+    def _rounds(self, algorithm: Algorithm, context: Context, memory: NodeMemory, log: _Log) -> bool:
+        """Whether the run stops before its end, with a check-point."""
+        every = self.prepared.experiment.evaluation.every
+        keeper = self.keeper
+        self.activity = "training"
+        for event in algorithm.rounds(context, self.round + 1):
+            if isinstance(event, Quiet):
+                self._save(event.number, memory, log)
+                if event.stops:
+                    self.keeper.stopped()
+                    return True
+                continue
+            self.round = event.round
+            self.age = int(event.metrics["age"]) if "age" in event.metrics else None
+            log.report(event)
+            if every and event.round % every == 0:
+                log.evaluate(event.round)
+            if keeper.synchronous:
+                if self._pause(event.round, memory, log):
+                    return True
+                keeper.passed(event.round)
+        return False
+
+    def _pause(self, round: int, memory: NodeMemory, log: _Log) -> bool:
+        """Between two rounds of a synchronous run: check-point if it is time. Whether the run stops here."""
+        keeper = self.keeper
+        while True:  # a halt may be asked for while a check-point is being written
+            if keeper.held():
+                self.channel.drain(lambda: not keeper.held())
+            if not keeper.due(round) or keeper.number >= round or self.departures.lost:
+                break
+            self._save(round, memory, log)
+        if keeper.stops_at(round):
+            keeper.stopped()
+        return keeper.stops_at(round)
+
+    def _save(self, number: int, memory: NodeMemory, log: _Log) -> None:
+        """Check-point; those before the newest that all nodes have are not needed any more.
+
+        A run that goes on without lost nodes is resumed, with them, from what all of them had: there is no newer one.
+        """
+        if self.departures.lost:
+            return
+        before, self.activity = self.activity, "check-pointing"
+        log.sync()
+        folder = self.directory.checkpoint
+        self.channel.progress()
+        checkpoint.write(folder, number, memory.take(log.state()))
+        checkpoint.prune(folder, self.keeper.committed)
+        self.keeper.written(number)
+        self.activity = before
+
+    def status(self) -> Status:
+        """What the node does now."""
+        waits = self.channel.waits_for
+        if waits is None:
+            return Status(self.node, self.activity, None, 0.0, self.age)
+        peer, since = waits
+        return Status(self.node, "waiting", peer, time.monotonic() - since, self.age)
 
     def _hello(self, context: Context) -> None:
         """Make sure that every neighbor runs the same thing before anything else is exchanged."""
@@ -107,21 +206,57 @@ class Node:
 
 
 class _Log:
-    """Writes a node's rounds and evaluations to its metrics file and tells its agent."""
+    """Writes a node's rounds and evaluations to its metrics file and tells its agent.
 
-    def __init__(self, node: Node, learner: Learner, metrics: MetricsFile, began: float) -> None:
-        self._node, self._learner, self._metrics, self._began = node, learner, metrics, began
+    `saved`: what `state` said at the check-point from which the node goes on.
+    """
+
+    def __init__(self, node: Node, learner: Learner, saved: Any = None) -> None:
+        self._node, self._learner = node, learner
         settings = node.prepared.experiment.evaluation
         self._settings = settings
         self._evaluates = node.node in evaluated_nodes(settings, node.prepared.experiment.nodes)
-        self._evaluated = -1
-        self.last: dict[str, float] = {}  # the newest metrics of any kind
+        saved = saved or {"round": 0, "evaluated": -1, "last": {}, "time_s": 0.0, "length": 0}
+        self.round: int = saved["round"]
+        self._evaluated: int = saved["evaluated"]
+        self.last: dict[str, float] = dict(saved["last"])  # the newest metrics of any kind
+        self._earlier_s: float = saved["time_s"]
+        self._length: int = saved["length"]
+        if self.round:
+            self._evaluated = max(self._evaluated, 0)
 
-    def round(self, report: RoundReport) -> None:
+    def open(self) -> MetricsFile:
+        """The metrics file, without what was written after the check-point."""
+        return MetricsFile(self._node.directory.make().metrics, self._length)
+
+    def begin(self, metrics: MetricsFile) -> None:
+        """The clock of the metrics starts, or goes on."""
+        self._metrics, self._began = metrics, time.monotonic() - self._earlier_s
+
+    def state(self) -> State:
+        return {
+            "round": self._node.round,
+            "evaluated": self._evaluated,
+            "last": dict(self.last),
+            "time_s": self.time_s,
+            "length": self._metrics.length(),
+        }
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the node was ready to begin, without the time between a check-point and a resume."""
+        return time.monotonic() - self._began
+
+    def sync(self) -> None:
+        """What a check-point counts on must be on the disk before it."""
+        self._metrics.sync()
+
+    def report(self, report: RoundReport) -> None:
+        """A round is over."""
         record: dict[str, object] = {
             "kind": "round",
             "round": report.round,
-            "time_s": time.monotonic() - self._began,
+            "time_s": self.time_s,
             **report.metrics,
             **traffic(self._node.channel),
             "fit_s": report.fit_s,
@@ -138,9 +273,10 @@ class _Log:
 
     def evaluate(self, round: int) -> None:
         """Measure the model as it is after `round`, unless that has been done."""
-        if not self._evaluates or round == self._evaluated:
+        if not self._evaluates or round <= self._evaluated:
             return
         self._evaluated = round
+        before, self._node.activity = self._node.activity, "evaluating"
         began = time.monotonic()
         progress = self._node.channel.progress
         results = {f"test_{name}": value for name, value in self._learner.evaluate("test", progress).items()}
@@ -148,11 +284,17 @@ class _Log:
             results[f"validation_{name}"] = value
         if self._settings.train and (after := self._learner.evaluate("train", progress)):
             results["train_loss_after"] = after["loss"]
-        now = time.monotonic()
-        record = {"kind": "evaluation", "round": round, "time_s": now - self._began, "evaluate_s": now - began}
-        self._metrics.append({**record, "bytes_sent": self._node.channel.traffic.sent, **results})
+        record = {
+            "kind": "evaluation",
+            "round": round,
+            "time_s": self.time_s,
+            "evaluate_s": time.monotonic() - began,
+            "bytes_sent": self._node.channel.traffic.sent,
+        }
+        self._metrics.append({**record, **results})
         self.last.update(results)
         self._node.tell(Evaluated(self._node.node, round, jsonable(results)))
+        self._node.activity = before
 
 
 def traffic(channel: Channel) -> dict[str, int]:

@@ -15,11 +15,13 @@ import msgspec
 import numpy as np
 
 from decentralized import build
+from decentralized.channel import REMEMBERED
 from decentralized.config import Experiment
 from decentralized.data.dataset import DataSet, DataSettings, NodeParts
 from decentralized.data.parts import divide
+from decentralized.departures import LivingTopology
 from decentralized.errors import ConfigError
-from decentralized.interfaces import Agreement, Context, Learner, MessageChannel, Sharing
+from decentralized.interfaces import Agreement, Context, Learner, Losses, MessageChannel, Pauses, Sharing
 from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import derive, numpy_generator
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+HASHED_SAMPLES = 1000  # of each part, for the hash of the data
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What all nodes of a machine share, read-only. `template` is the model as the run's seed initializes it."""
@@ -42,6 +47,7 @@ class Prepared:
     parts: Sequence[NodeParts]
     graph: Graph
     template: nn.Module
+    data_hash: str = ""
 
     @property
     def parameters(self) -> int:
@@ -82,7 +88,18 @@ def prepare(experiment: Experiment, root: Path) -> Prepared:
     partition = build.create("partition", settings.partition)
     parts = divide(data, settings, partition, experiment.nodes, experiment.seed)
     template = _build_model(experiment, data, None)
-    return Prepared(experiment, data, _bounded(parts, experiment), graph, template)
+    return Prepared(experiment, data, _bounded(parts, experiment), graph, template, _hash_of(data))
+
+
+def _hash_of(data: DataSet) -> str:
+    """Of the sizes, and of so many evenly spread samples that it takes no time: has the data changed since?"""
+    digest = hashlib.blake2b(digest_size=8)
+    for samples in (data.train, data.test):
+        step = max(1, len(samples) // HASHED_SAMPLES)
+        for array in (samples.inputs[::step], samples.targets[::step]):
+            digest.update(repr((len(samples), array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def build_learner(prepared: Prepared, node: NodeId) -> Learner:
@@ -98,7 +115,13 @@ def build_learner(prepared: Prepared, node: NodeId) -> Learner:
 
 
 def build_context(
-    prepared: Prepared, node: NodeId, learner: Learner, channel: MessageChannel, agreement: Agreement
+    prepared: Prepared,
+    node: NodeId,
+    learner: Learner,
+    channel: MessageChannel,
+    agreement: Agreement,
+    pauses: Pauses,
+    losses: Losses,
 ) -> Context:
     """Everything that the node's algorithm works with."""
     experiment = prepared.experiment
@@ -109,11 +132,13 @@ def build_context(
         nodes=experiment.nodes,
         seed=experiment.seed,
         learner=learner,
-        topology=StaticTopology(prepared.graph, node),
+        topology=LivingTopology(StaticTopology(prepared.graph, node), losses),
         sharing=sharing,
         mixer=build.create("mixing", experiment.mixing),
         channel=channel,
         agreement=agreement,
+        pauses=pauses,
+        losses=losses,
         deadline_s=experiment.network.deadline_s,
     )
 
@@ -159,6 +184,8 @@ def try_out(prepared: Prepared) -> Memory:
     size = learner.vector().nbytes
     degree = max((len(targets) for targets in prepared.graph.targets), default=0)
     kept = 1 + degree if getattr(experiment.sharing, "payload", "values") == "deltas" else 0  # copies of edges
+    if experiment.network.on_peer_loss == "continue":
+        kept += REMEMBERED * degree
     # Sent: this round's snapshot, shared by all neighbors, and the last one until they answer. Received: a neighbor
     # can be one round ahead.
     messages = (2 + 2 * degree + kept) * size

@@ -67,6 +67,11 @@ class AgentDirectory:
         return self.path / "events.jsonl"
 
     @property
+    def live(self) -> Path:
+        """What each node was doing a moment ago (JSON), as far as this agent hears."""
+        return self.path / "live.json"
+
+    @property
     def log(self) -> Path:
         """What the agent had to say, for people."""
         return self.path / "log.txt"

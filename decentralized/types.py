@@ -17,6 +17,10 @@ NodeId: TypeAlias = int  # 0 .. nodes - 1
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 Scalar: TypeAlias = "int | float | str | bool"
 
+# What a component must remember: a tree of dict (keys str or int), list, tuple, Counter, None, bool, int, float, str,
+# numpy arrays and torch tensors, with a dict at its top.
+State: TypeAlias = Mapping[str, object]
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -137,6 +141,17 @@ class RoundReport:
     wait_s: float = 0.0
     mix_s: float = 0.0
     weights: Mapping[NodeId, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What an algorithm without common rounds says when nothing is under way between any two nodes.
+
+    The driver writes check-point `number`, and with `stops` asks for no further round.
+    """
+
+    number: int
+    stops: bool
 
 
 @dataclass(frozen=True)

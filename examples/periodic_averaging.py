@@ -34,11 +34,11 @@ class PeriodicAveraging:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]:
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport]:
         """One report for each round; between two of them the driver evaluates and logs."""
         own_P = context.learner.vector()  # a view: it changes with the model
         start_P = own_P
-        for round in range(1, self._config.rounds + 1):
+        for round in range(first, self._config.rounds + 1):
             if context.mixer.needs_start and (round - 1) % self._config.every == 0:
                 start_P = own_P.clone()
             began = time.monotonic()

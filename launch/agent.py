@@ -12,21 +12,32 @@ import secrets
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from decentralized import __version__, config, errors
+from decentralized import __version__, checkpoint, config, errors
 from decentralized.control import (
     Abort,
     Addresses,
     AnyFact,
+    Begin,
+    Bereaved,
+    Clear,
+    Cleared,
+    Committed,
     Decided,
     Exited,
     Fact,
+    Halt,
+    HaltAt,
     Join,
     Kill,
+    Lost,
     Prepare,
+    Ready,
     Refused,
+    Removed,
+    Rollback,
     Start,
     Stop,
     Summed,
@@ -36,12 +47,15 @@ from decentralized.control import (
 from decentralized.errors import DecentralizedError, Interrupted, NetworkError, StartError, StorageError
 from decentralized.metrics import MetricsFile
 from decentralized.run_directory import RunDirectory
-from decentralized.types import Graph
+from decentralized.types import Graph, NodeId
 from launch import records
 from launch.agents import AgentNetwork
 from launch.coordinator import Coordinator
+from launch.live import LiveFile
+from launch.liveness import committed_checkpoints
 from launch.plan import Plan
 from launch.progress import View
+from launch.stalls import cycle_in
 from launch.state import RunState
 from launch.warm_parent import WarmParent
 
@@ -49,6 +63,7 @@ TICK_S = 0.1
 REMIND_S = 5.0
 AGENT_SHARE = 0.8  # of the deadline: a dead machine is named before its nodes' neighbors complain
 LEAVE_S = 10.0  # how long finished nodes may take to leave
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
 
 class Agent:
@@ -63,7 +78,11 @@ class Agent:
         self._joined = {plan.machine}
         self._ended: Fact | None = None  # Stop or Abort, once it has been decided
         self._left: set[int] = set()
-        self._interrupted = False
+        self._interrupts = 0
+        self._asked_to_save = False
+        self._stopping = self._bereaved = False
+        self._life = 1
+        self._clearing = False  # the nodes of the last life are being ended
         self._first_round = False
 
     def run(self) -> RunDirectory:
@@ -77,9 +96,16 @@ class Agent:
             self._welcome = self._meet()
             self._directory = RunDirectory.join(self._welcome.directory)
             agent_directory = self._directory.agent(self._plan.machine).make()
-            records.write_start(self._directory, self._plan)
+            if self._plan.resumes is None:
+                records.write_start(self._directory, self._plan)
+            elif self._leads:
+                records.forget_end(self._directory)
             self._events = stack.enter_context(MetricsFile(agent_directory.events))
-            self._coordinator = Coordinator(self._plan.experiment.nodes, self._directory)
+            machines = len(self._plan.ip_map.machines)
+            self._coordinator = Coordinator(
+                self._plan.experiment.nodes, machines, self._directory, self._network_settings
+            )
+            self._live = LiveFile(agent_directory.live)
             self._parent = WarmParent(agent_directory.log)
             stack.callback(self._parent.end)
             stack.enter_context(self._view.showing(self._state, self._plan, self._directory))
@@ -97,6 +123,12 @@ class Agent:
             self._broadcast([Abort(type(error).__name__, str(error), error.advice, error.exit_code)])
         if isinstance(self._ended, Abort):
             error = revive(self._ended)
+        elif isinstance(self._ended, Stop) and self._ended.number:
+            error = Interrupted(
+                f"stopped with a check-point ({self._ended.number})", f"Go on with: {resume_command(self._directory)}"
+            )
+            self._write_end(error)
+            raise error
         if error is None:
             self._write_end(None)
             return self._directory
@@ -124,8 +156,7 @@ class Agent:
 
     def _look(self) -> None:
         """One look at everything that can bring news."""
-        if self._interrupted:
-            raise Interrupted("stopped by Ctrl-C or SIGTERM; what the nodes wrote until now is in the run directory")
+        self._heed_signals()
         ready, _, _ = select.select([self._parent.descriptor], [], [], TICK_S)
         if ready:
             for fact in self._parent.hear():
@@ -138,12 +169,20 @@ class Agent:
             self._first_round = True
             self._event("first-round")
         self._check_start()
+        self._check_cycle()
+        self._live.update(self._state)
         self._view.refresh()
 
     def _hear(self, fact: AnyFact) -> None:
         """A fact from this machine's own fork server or nodes."""
         if isinstance(fact, Warm):
             self._warm_done(fact)
+            return
+        if isinstance(fact, Cleared):
+            self._clearing = False
+            self._report_ready([])
+            return
+        if self._clearing:
             return
         if isinstance(fact, Refused):
             self._event("refused", message=fact.message)
@@ -168,17 +207,32 @@ class Agent:
 
     def _broadcast(self, facts: list[Fact]) -> None:
         """What agent 0 decided: to every other machine, and to this one."""
+        for fact in facts:
+            if isinstance(fact, Committed):  # noted before any node can delete an older one
+                self._event("committed", checkpoint=fact.number)
         if facts and self._agents is not None:
             self._agents.tell(facts)
         for fact in facts:
             self._obey(fact)
 
     def _obey(self, fact: Fact) -> None:
-        if isinstance(fact, (Decided, Summed)):
+        if isinstance(fact, (Decided, Summed, Committed, Halt, HaltAt, Lost, Removed)):
             self._parent.tell(fact)
+        elif isinstance(fact, Kill):
+            mine = sorted(set(fact.nodes) & set(self._share))
+            if mine:
+                self._parent.tell(Kill(mine))
+        elif isinstance(fact, Bereaved):
+            self._bereaved = True
+            self._event("lost", node=fact.node, reason=fact.reason)
+            self._view.say(f"{fact.reason}; the others go on without it")
+        elif isinstance(fact, Begin):
+            self._begin(fact)
+        elif isinstance(fact, Rollback):
+            self._roll_back(fact)
         elif isinstance(fact, Addresses):
-            self._state.began = time.monotonic()
-            self._event("run", nodes=len(fact.book))
+            self._state.began = self._state.began or time.monotonic()
+            self._event("run", nodes=len(fact.book), pids=[self._state.pids.get(node) for node in self._share])
             self._parent.tell(fact)
         elif isinstance(fact, Stop):
             self._ended = fact
@@ -193,9 +247,56 @@ class Agent:
         pieces = len(Graph(tuple(tuple(targets) for targets in fact.targets)).pieces())
         if pieces > 1 and self._leads:
             self._view.say(f"warning: the graph is in {pieces} pieces; nodes learn only from their own piece")
+        numbers = common_checkpoints(self._directory, self._share) if self._plan.resumes else []
+        if self._leads:  # some nodes may also have newer ones, which are of no use alone
+            numbers = sorted(committed_checkpoints(self._directory).intersection(numbers))
+        self._report_ready(numbers)
+
+    def _report_ready(self, numbers: list[int]) -> None:
+        ready = Ready(self._plan.machine, self._life, numbers)
+        if self._leads:
+            self._broadcast(self._coordinator.hear(ready))
+        elif self._agents is not None:
+            self._agents.tell([ready])
+
+    def _begin(self, begin: Begin) -> None:
+        """Start this machine's nodes."""
+        self._left.clear()
+        self._state.restart(begin.number)
+        if begin.number:
+            self._view.say(f"going on from check-point {begin.number}")
+        self._event("begin", life=begin.life, checkpoint=begin.number)
         welcome = self._welcome
         directory = str(self._directory.path.absolute())
-        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory))
+        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory, begin.life, begin.number))
+
+    def _roll_back(self, fact: Rollback) -> None:
+        """End this machine's nodes: all begin a new life together."""
+        self._life, self._clearing = fact.life, True
+        self._event("rollback", life=fact.life, reason=fact.reason)
+        self._view.say(f"{fact.reason}; all nodes start again")
+        self._parent.tell(Clear())
+
+    def _heed_signals(self) -> None:
+        """The first Ctrl-C stops at a check-point, the second one at once; SIGUSR1 check-points and goes on."""
+        # Where there can be no check-point, the run stops at once.
+        memory = self._network_settings.transport == "memory"
+        begun = self._state.began is not None and not memory and not self._bereaved
+        if self._interrupts > 1 or (self._interrupts and not begun):
+            raise Interrupted("stopped by Ctrl-C or SIGTERM; what the nodes wrote until now is in the run directory")
+        if self._interrupts and not self._stopping:
+            self._stopping = True
+            self._view.say("stopping with a check-point after this round; Ctrl-C again stops at once")
+            self._ask_to_halt(Halt(stop=True))
+        if self._asked_to_save and begun:
+            self._asked_to_save = False
+            self._ask_to_halt(Halt(stop=False))
+
+    def _ask_to_halt(self, halt: Halt) -> None:
+        if self._leads:
+            self._broadcast(self._coordinator.hear(halt))
+        elif self._agents is not None:
+            self._agents.tell([halt])
 
     def _check_start(self) -> None:
         """Machines and nodes that do not come up in time end the run."""
@@ -211,6 +312,17 @@ class Agent:
                 "Start `decentralized run` on every machine within network.start_deadline_s.",
             )
 
+    def _check_cycle(self) -> None:
+        """Nodes that wait for each other in a circle would do so for ever."""
+        deadline_s = self._network_settings.deadline_s
+        cycle = cycle_in(self._state.waits(longer_than_s=deadline_s)) if self._leads else []
+        if cycle:
+            circle = " for ".join(f"node {node}" for node in [*cycle, cycle[0]])
+            raise NetworkError(
+                f"nodes wait for each other in a circle since more than {deadline_s:g} s: {circle}",
+                "An algorithm of your own may await what its neighbors do not send in that round.",
+            )
+
     def _check_agents(self) -> None:
         if self._agents is None:
             return
@@ -222,7 +334,7 @@ class Agent:
         """Agent 0 makes the run's id and folder; the other agents are told them."""
         if self._leads:
             run = secrets.token_hex(8)
-            directory = RunDirectory.create(self._plan.out, self._plan.experiment.name, run[:6])
+            directory = self._plan.resumes or RunDirectory.create(self._plan.out, self._plan.experiment.name, run[:6])
             return Welcome(run, secrets.token_hex(16), str(directory.path))
         return self._join()
 
@@ -239,7 +351,7 @@ class Agent:
                 if isinstance(fact, Abort):
                     raise revive(fact)
             waited = time.monotonic() - began
-            if self._interrupted:
+            if self._interrupts:
                 raise Interrupted("stopped while waiting for machine 0")
             if waited > self._network_settings.start_deadline_s:
                 raise StartError(f"machine 0 ({self._where(0)}) did not answer for {waited:.0f} s")
@@ -279,17 +391,34 @@ class Agent:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run in an orderly way: at the next look, not in the middle of a write."""
+        """Signals are heeded at the next look, not in the middle of a write."""
 
         def note(number: int, frame: FrameType | None) -> None:
-            self._interrupted = True
+            if number in (signal.SIGINT, signal.SIGTERM):
+                self._interrupts += 1
+            else:
+                self._asked_to_save = True
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, note) for number in SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def common_checkpoints(directory: RunDirectory, share: Sequence[NodeId]) -> list[int]:
+    """The check-points that all nodes of this machine have, whole."""
+    common: set[int] | None = None
+    for node in share:
+        folder = directory.node(node).checkpoint
+        wanted = checkpoint.numbers(folder) if common is None else sorted(common)
+        common = {number for number in wanted if checkpoint.is_good(folder, number)}
+    return sorted(common or ())
+
+
+def resume_command(directory: RunDirectory) -> str:
+    return f"decentralized resume {directory.path}"
 
 
 def revive(abort: Abort) -> DecentralizedError:

@@ -95,6 +95,20 @@ def run(
 
 
 @app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run directory.", show_default=False)],
+    ip_map: Map = None,
+    machine: Annotated[int, typer.Option("--machine", help="This machine's id in the IP map.")] = 0,
+    data: Data = None,
+    report: Annotated[bool, typer.Option(help="Make plots and a report when the run has finished.")] = True,
+) -> None:
+    """Go on with a run that was stopped or died, from its newest check-point."""
+    from launch.commands.resume import resume as command
+
+    command(run, ip_map, machine, data, report)
+
+
+@app.command()
 def check(config: ConfigOrIni, set: Sets = None, ip_map: Map = None, data: Data = None) -> None:
     """Find everything that can be wrong before anything starts, and the memory that the run will take."""
     from launch.commands.check import check as command
@@ -128,11 +142,15 @@ def topology(
 
 
 @app.command()
-def status(run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]) -> None:
-    """How far a run is, live or dead: the slowest nodes first."""
+def status(
+    run: Annotated[Path, typer.Argument(help="A run directory.", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the run has ended.")] = False,
+    stacks: Annotated[bool, typer.Option("--stacks", help="Show the Python stack of every local node.")] = False,
+) -> None:
+    """How far a run is, live or dead: the slowest nodes first, and who waits for whom."""
     from launch.commands.status import status as command
 
-    command(run)
+    command(run, watch, stacks)
 
 
 @app.command()

@@ -16,12 +16,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from decentralized import config, control
 from decentralized.build import BuiltIn
-from decentralized.control import Exited, Fact, Kill, Lines, Prepare, Refused, Start, Warm
+from decentralized.control import Clear, Cleared, Exited, Fact, Kill, Lines, Prepare, Refused, Start, Warm
 from decentralized.errors import DecentralizedError
 from decentralized.lazy import torch
 from decentralized.prepare import Prepared, prepare, rehearsal, try_out
@@ -91,7 +92,9 @@ class ForkServer:
             for nodes in [fact.nodes] if together else [[node] for node in fact.nodes]:
                 self._start(nodes, fact)
         elif isinstance(fact, Kill):
-            self._signal_all(signal.SIGKILL)
+            self._signal_all(signal.SIGKILL, fact.nodes)
+        elif isinstance(fact, Clear):
+            self._clear()
         else:  # for the nodes
             for child in self._children.values():
                 _send(child.connection, line + b"\n")
@@ -200,9 +203,22 @@ class ForkServer:
         while child.connection in {key.fileobj for key in self._selector.get_map().values()}:
             self._relay(child)
 
-    def _signal_all(self, number: int) -> None:
-        for pid in self._children:
-            os.kill(pid, number)
+    def _clear(self) -> None:
+        """End all nodes for a new life; what they still had to say is not wanted."""
+        self._signal_all(signal.SIGKILL)
+        for pid, child in self._children.items():
+            os.waitpid(pid, 0)
+            if child.connection in {key.fileobj for key in self._selector.get_map().values()}:
+                self._selector.unregister(child.connection)
+            child.connection.close()
+        self._children.clear()
+        self._tell(Cleared())
+
+    def _signal_all(self, number: int, nodes: Sequence[NodeId] = ()) -> None:
+        """To the processes of these nodes; to all if none is named."""
+        for pid, child in self._children.items():
+            if not nodes or set(nodes) & set(child.nodes):
+                os.kill(pid, number)
 
     def _end_all(self) -> None:
         self._signal_all(signal.SIGTERM)

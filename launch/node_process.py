@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import socket
@@ -12,14 +13,15 @@ import time
 import traceback
 from collections.abc import Sequence
 
+from decentralized import checkpoint
 from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel
-from decentralized.control import Addresses, ControlLine, Failed, Listening, Start, Stop
+from decentralized.control import Addresses, ControlLine, Failed, Listening, Silent, Start, Stop
 from decentralized.errors import DecentralizedError, NodeFailed, StartError
 from decentralized.in_memory import InMemoryRun
 from decentralized.lazy import torch
 from decentralized.learners.settings import TrainingSettings
-from decentralized.node import Node, channel_settings
+from decentralized.node import Node, channel_settings, departures_of, keeper_of
 from decentralized.prepare import Prepared
 from decentralized.run_directory import NodeDirectory, RunDirectory
 from decentralized.seeding import derive
@@ -27,6 +29,7 @@ from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import NodeId
 
 PR_SET_PDEATHSIG = 1
+STATUS_S = 1.0  # how often a node says what it does
 WATCH_S = 0.2  # how often a node looks at its control line
 
 
@@ -44,10 +47,15 @@ class NodeProcess:
     def __init__(self, prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, host: str) -> None:
         self._prepared, self._node, self._start, self._host = prepared, node, start, host
         self._control = ControlLine(connection)
-        self._stopped = False
+        self._stop: Stop | None = None
         self._book: dict[NodeId, str] = {}
         self._agreement = NodeAgreement(node, self._control.tell)
-        self._looked = 0.0
+        self._keeper = keeper_of(prepared, node, self._control.tell, start.number)
+        self._connected: Channel | None = None
+        self._departures = departures_of(prepared, self._keeper, self._control.tell, lambda: self._connected)
+        self._accused: set[NodeId] = set()
+        self._looked = self._told = 0.0
+        self._runner: Node | None = None
 
     def main(self) -> int:
         """Runs the node; returns the exit code. Every failure is told to the agent and written to the log."""
@@ -56,12 +64,25 @@ class NodeProcess:
         transport: ZeroMqTransport | None = None
         try:
             _log_to(directory.make())
+            _dump_stacks_on_demand()
             self._seed()
             transport = self._listen()
-            channel = self._channel(transport)
-            runner = Node(self._prepared, self._node, channel, directory, self._control.tell, _log, self._agreement)
+            channel = self._connected = self._channel(transport)
+            runner = self._runner = Node(
+                self._prepared,
+                self._node,
+                channel,
+                directory,
+                self._control.tell,
+                _log,
+                self._agreement,
+                self._keeper,
+                self._departures,
+            )
             runner.run()
-            channel.drain(lambda: self._stopped)
+            channel.drain(lambda: self._stop is not None)
+            if self._stop is not None and not self._stop.number:  # the run is over: nobody will go on from here
+                checkpoint.prune(directory.checkpoint, sys.maxsize)
             code = 0
         except EOFError as error:
             _log(f"ends, because {error}")
@@ -98,23 +119,35 @@ class NodeProcess:
         return transport
 
     def _channel(self, transport: ZeroMqTransport) -> Channel:
-        settings = channel_settings(self._prepared, bytes.fromhex(self._start.run))
-        return Channel(self._node, transport, settings, _log, self._watch)
+        settings = channel_settings(self._prepared, bytes.fromhex(self._start.run), self._start.life)
+        return Channel(self._node, transport, settings, _log, self._watch, self._accuse)
 
     def _watch(self) -> None:
         now = time.monotonic()
         if now - self._looked >= WATCH_S:
             self._looked = now
             self._hear(0.0)
+        if self._runner is not None and now - self._told >= STATUS_S:
+            self._told = now
+            self._control.tell(self._runner.status(), droppable=True)
 
     def _hear(self, timeout_s: float) -> None:
         for fact in self._control.hear(timeout_s):
             if isinstance(fact, Addresses):
                 self._book = fact.book
             elif isinstance(fact, Stop):
-                self._stopped = True
+                self._stop = fact
             else:
                 self._agreement.hear(fact)
+                self._keeper.hear(fact)
+                self._departures.hear(fact)
+
+    def _accuse(self, peer: NodeId, seconds: float) -> None:
+        """A peer is silent: agent 0 decides what follows, and until then this node goes on waiting."""
+        if peer not in self._accused:
+            self._accused.add(peer)
+            _log(f"nothing has come from node {peer} for {seconds:.0f} s")
+            self._control.tell(Silent(self._node, peer, seconds))
 
     def _report(self, error: Exception, runner: Node | None) -> int:
         advice, code = "", DecentralizedError.exit_code
@@ -124,6 +157,12 @@ class NodeProcess:
         kind = type(error).__name__
         self._control.tell(Failed(self._node, runner.round if runner else 0, kind, last_line[0], advice, code))
         return code
+
+
+def _dump_stacks_on_demand() -> None:
+    """At SIGUSR2 the stack of each thread goes to the node's log: where does it hang?"""
+    if hasattr(signal, "SIGUSR2"):
+        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
 
 
 def run_threads(prepared: Prepared, connection: socket.socket, start: Start) -> int:

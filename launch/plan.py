@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decentralized.config import Experiment
+from decentralized.run_directory import RunDirectory
 from launch.ip_map import IpMap
 
 
@@ -18,6 +19,8 @@ class Plan:
     machine: int
     data_root: Path
     out: Path
+    resumes: RunDirectory | None = None
+    """The run that goes on, instead of a new one."""
 
     @property
     def share(self) -> range:

@@ -47,6 +47,11 @@ def write_start(directory: RunDirectory, plan: Plan) -> None:
         _write(directory.environment, _json(environment()))
 
 
+def forget_end(directory: RunDirectory) -> None:
+    """The run goes on: how it ended before is not true any more."""
+    directory.summary.unlink(missing_ok=True)
+
+
 def write_graph(directory: RunDirectory, targets: Sequence[Sequence[int]]) -> None:
     """The graph of round 0: for each node those to which it sends."""
     _write(directory.topology, msgspec.json.encode({"targets": targets}).decode() + "\n")

@@ -14,11 +14,11 @@ from typing import Annotated
 from pydantic import Field
 
 from decentralized.algorithms.dpsgd import DPSGD
-from decentralized.algorithms.random_walk import RandomWalk, waiting_round
+from decentralized.algorithms.random_walk import RandomWalk, walk_rounds
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.algorithms.walk import Walk
 from decentralized.interfaces import Context
-from decentralized.types import RoundReport
+from decentralized.types import Quiet, RoundReport, State
 
 TOPIC = "walks"
 
@@ -33,18 +33,31 @@ class Hybrid:
     def __init__(self, config: Config) -> None:
         self._walking = RandomWalk.Config(name="random-walk", rounds=min(config.switch_round, config.rounds))
         self._gossip = DPSGD(DPSGD.Config(name="dpsgd", rounds=config.rounds))
+        self._walk: Walk | None = None
+        self._saved: State | None = None
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]:
-        walk = Walk(context, TOPIC)
-        last = 0
-        for round in range(1, self._walking.rounds + 1):
-            report = waiting_round(walk, round, self._walking)
-            if report is None:
-                break
-            last = round
-            yield report
-            if walk.over():
-                break
-        walk.settle(absorb=True)
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport | Quiet]:
+        switch = self._walking.rounds
+        if first <= switch or self._saved:
+            yield from self._walks(context, first)
+            first = switch + 1
+        yield from self._gossip.rounds(context, first)
+
+    def state(self) -> State:
+        """The walks', as long as they go on."""
+        return {} if self._walk is None else self._walk.state()
+
+    def restore(self, state: State) -> None:
+        self._saved = state
+
+    def _walks(self, context: Context, first: int) -> Iterator[RoundReport | Quiet]:
+        walk = self._walk = Walk(context, TOPIC, self._walking.rounds, self._saved or None)
+        last = first - 1
+        for event in walk_rounds(walk, first, self._walking):
+            last = event.round if isinstance(event, RoundReport) else last
+            yield event
+        self._walk = context.losses.walks = None
+        context.pauses.begun, context.pauses.synchronous = self._walking.rounds + 1, True
+        walk.absorb()
+        context.channel.drain(lambda: not context.losses.pending)  # all begin to mix on the same graph
         context.totals["rounds_skipped"] = self._walking.rounds - last
-        yield from self._gossip.rounds(context, first=self._walking.rounds + 1)

@@ -19,8 +19,8 @@ class Local:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]:
-        for round in range(1, self._config.rounds + 1):
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport]:
+        for round in range(first, self._config.rounds + 1):
             began = time.monotonic()
             metrics = context.learner.fit(round, context.channel.progress)
             yield RoundReport(round, metrics, fit_s=time.monotonic() - began)

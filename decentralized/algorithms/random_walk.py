@@ -8,7 +8,7 @@ Age counts rounds of local training: it grows by 1 with each (one round of train
 becomes the larger of both when models are averaged. A model's weight is its age over the sum of both ages.
 
 The run ends when the first node has finished its rounds: every other node ends its round, and all wait until each
-message that was sent has arrived.
+message that was sent has arrived. The same happens at a check-point, after which all go on (walk.py).
 
 Two readings of the report's order: section 3.2 trains before sending (`send_after = "training"`, the default), section
 3.2.2 sends right after averaging (`"averaging"`). `mode = "periodic"` is its future work: a node does not wait, takes
@@ -26,7 +26,7 @@ from pydantic import Field
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.algorithms.walk import Walk
 from decentralized.interfaces import Context
-from decentralized.types import RoundReport
+from decentralized.types import Quiet, RoundReport, State
 
 TOPIC = "walks"
 
@@ -44,22 +44,37 @@ class RandomWalk:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._walk: Walk | None = None
+        self._saved: State | None = None
 
-    def rounds(self, context: Context) -> Iterator[RoundReport]:
-        walk = Walk(context, TOPIC)
-        one_round = periodic_round if self._config.mode == "periodic" else waiting_round
-        for round in range(1, self._config.rounds + 1):
-            report = one_round(walk, round, self._config)
-            if report is None:
-                break
+    def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport | Quiet]:
+        walk = self._walk = Walk(context, TOPIC, self._config.rounds, self._saved)
+        yield from walk_rounds(walk, first, self._config)
+
+    def state(self) -> State:
+        return {} if self._walk is None else self._walk.state()
+
+    def restore(self, state: State) -> None:
+        self._saved = state
+
+
+def walk_rounds(walk: Walk, first: int, config: RandomWalk.Config) -> Iterator[RoundReport | Quiet]:
+    """All rounds of one node from `first` on, until the walks have ended."""
+    one_round = periodic_round if config.mode == "periodic" else waiting_round
+    round = first
+    while round <= config.rounds and not walk.ended:
+        report = one_round(walk, round, config)
+        if report is not None:
+            round += 1
             yield report
-            if walk.over():
-                break
-        walk.settle()
+        if walk.pausing():
+            yield from walk.pause()
+    while not walk.ended:
+        yield from walk.pause()
 
 
 def waiting_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundReport | None:
-    """One round of a node that waits for a model; None when the walks end while it waits."""
+    """One round of a node that waits for a model; None when there is a pause while it waits."""
     walk.weights = {}
     waited_s = walk.context.channel.waited_s
     began = time.monotonic()
@@ -75,7 +90,6 @@ def waiting_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundRep
     metrics, fit_s = walk.train(round)
     if config.send_after == "training" or round == 1:
         walk.send()
-    walk.done(round, config.rounds)
     return RoundReport(round, metrics, fit_s, wait_s, mix_s, walk.weights)
 
 
@@ -91,5 +105,4 @@ def periodic_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundRe
     metrics, fit_s = walk.train(round)
     if (config.send_after == "training" or round == 1) and round % config.period_rounds == 0:
         walk.send()
-    walk.done(round, config.rounds)
     return RoundReport(round, metrics, fit_s, 0.0, mix_s, walk.weights)

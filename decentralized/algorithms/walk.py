@@ -1,46 +1,113 @@
-"""One node's part in random walks: its age, its sends and receives, and the orderly end."""
+"""One node's part in random walks: its age, its sends and receives, its pauses, and the orderly end.
+
+Nodes on random walks have no common rounds, so a check-point, and the end too, is a pause of all: nodes agree on the
+pause, send no more, and wait until every model that was sent has arrived. Pauses are numbered, and the first wish that
+agent 0 hears decides what the next one is for.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from decentralized.errors import CodecError, NetworkError
 from decentralized.interfaces import Context
 from decentralized.mixing.linear import weighted_sum
 from decentralized.seeding import numpy_generator
-from decentralized.types import Message, NodeId, Payload, Received
+from decentralized.types import Message, NodeId, Payload, Quiet, Received, State
+
+CHECKPOINT, STOP, END = 0, 1, 2
+NATURES = 3
 
 
 class Walk:
-    """`topic` names this set of walks: its messages, its end, and its accounts in the summary."""
+    """`topic` names this set of walks: its messages, its pauses, and its accounts in the summary.
 
-    def __init__(self, context: Context, topic: str) -> None:
+    `saved`: what `state` said at the check-point from which the run goes on.
+    """
+
+    def __init__(self, context: Context, topic: str, rounds: int, saved: State | None = None) -> None:
         self.context, self.kind = context, topic
         self.age = 0
         self.weights: Mapping[NodeId, float] = {}  # of the last average
-        self._sent = self._taken = 0
+        self.ended = False
+        self._rounds, self._round = rounds, 0
+        self._sent = 0
+        self._sent_to: Counter[NodeId] = Counter()
+        self._taken_from: Counter[NodeId] = Counter()
+        self._pause, self._proposed = 1, 0
         self._generator = numpy_generator(context.seed, topic, context.node)
+        if saved is not None:
+            self._restore(saved)
+        context.pauses.synchronous = False
+        context.losses.walks = self
+        context.agreement.contribute(self._topic("connected"), {"nodes": 0 if self.isolated else 1})
+
+    def state(self) -> State:
+        """Everything, the models that wait here included."""
+        kept = self.context.channel.kept(self.kind)
+        return {
+            "round": self._round,
+            "age": self.age,
+            "sent": self._sent,
+            "sent_to": dict(self._sent_to),
+            "taken_from": dict(self._taken_from),
+            "pause": self._pause,
+            "generator": self._generator.bit_generator.state,
+            "waiting": [
+                {
+                    "round": message.round,
+                    "sender": message.sender,
+                    "buffers": dict(message.payload.buffers),
+                    "scalars": dict(message.payload.scalars),
+                }
+                for message in kept
+            ],
+        }
 
     @property
     def isolated(self) -> bool:
         """Whether no walk can ever reach this node."""
-        return not self.context.topology.neighbors(1).receive_from
+        return not self._living(self.context.topology.neighbors(1).receive_from)
 
-    def over(self) -> bool:
-        """Whether some node has finished, so that no model may be sent any more."""
-        return self.context.agreement.decided(self.kind) is not None
+    def pausing(self) -> bool:
+        """Whether a pause has been agreed on, so that no model may be sent any more. Says what this node wishes."""
+        wish = self._wish()
+        if wish is not None and self._proposed < self._pause:
+            self._proposed = self._pause
+            number = max(self.context.pauses.number + 1, self._round)
+            self.context.agreement.propose(self._topic(self._pause), number * NATURES + wish)
+        return self._decision() is not None
+
+    def pause(self) -> Iterator[Quiet]:
+        """Wait until every model has arrived; then end, or let everybody check-point."""
+        self.context.channel.drain(self.pausing)
+        number, nature = divmod(self._decision() or 0, NATURES)
+        self._settle()
+        if nature == END:
+            self.ended = True
+            return
+        self._pause += 1
+        pauses = self.context.pauses
+        yield Quiet(number, stops=nature == STOP)
+        # A model that is sent before everybody has saved would be in the sender's past and in the receiver's future.
+        self.context.channel.drain(lambda: pauses.committed >= number or bool(self.context.losses.lost))
+        if pauses.wanted is False:  # a wish to stop stands until there is a pause for it
+            pauses.resumed()
 
     def receive(self) -> Message | None:
-        """The model that arrived first; None when the walks end while there is none."""
-        message = self.context.channel.next(self.kind, self.over)
-        self._taken += message is not None
+        """The model that arrived first; None when there is a pause while there is none."""
+        message = self.context.channel.next(self.kind, self._disturbed)
+        if message is not None:
+            self._taken_from[message.sender] += 1
         return message
 
     def arrived(self) -> list[Message]:
         """All models that have arrived, in order of arrival; does not wait."""
         messages = self.context.channel.poll(self.kind)
-        self._taken += len(messages)
+        self._taken_from.update(message.sender for message in messages)
         return messages
 
     def average(self, message: Message) -> None:
@@ -59,39 +126,99 @@ class Walk:
         began = time.monotonic()
         metrics = self.context.learner.fit(round, self.context.channel.progress)
         self.age += 1
+        self._round = round
         return {**metrics, "age": float(self.age)}, time.monotonic() - began
 
     def send(self) -> None:
         """To one neighbor, drawn uniformly."""
         context = self.context
-        neighbors = context.topology.neighbors(1).send_to
+        neighbors = self._living(context.topology.neighbors(1).send_to)
         if not neighbors:
             return
         peer = neighbors[int(self._generator.integers(len(neighbors)))]
         self._sent += 1
+        self._sent_to[peer] += 1
         packed = context.sharing.pack(context.learner.vector(), peer, self._sent)
         payload = Payload(packed.buffers, {**packed.scalars, "age": self.age})
         context.channel.send(peer, Message(self.kind, self._sent, context.node, payload))
 
-    def done(self, round: int, rounds: int) -> None:
-        """The first node that completes its last round ends the walks of all."""
-        if round == rounds and not (self.isolated and self.context.nodes > 1):
-            self.context.agreement.propose(self.kind, round)
+    def absorb(self) -> None:
+        """Average what still waits here."""
+        for message in self.arrived():
+            self.average(message)
 
-    def settle(self, absorb: bool = False) -> None:
-        """Wait until every model that was sent has arrived. With `absorb`, average those that still wait here.
+    def _living(self, nodes: Sequence[NodeId]) -> list[NodeId]:
+        return [node for node in nodes if node not in self.context.losses.lost]
+
+    def _disturbed(self) -> bool:
+        """While it waits for a model: whether there is something else to do. Starts the walks that it is asked to."""
+        losses = self.context.losses
+        while losses.reissues > 0 and self._decision() is None:
+            losses.reissues -= 1
+            self.send()
+        return self.pausing() or self.isolated
+
+    def exchanged(self, peer: NodeId) -> tuple[int, int]:
+        """Models sent to the peer, and received of it: taken, or waiting here."""
+        waiting = sum(message.sender == peer for message in self.context.channel.kept(self.kind))
+        return self._sent_to[peer], self._taken_from[peer] + waiting
+
+    def _exchanged_with_living(self) -> tuple[int, int]:
+        """What went to lost nodes, or came from them, is in nobody's accounts any more."""
+        lost = self.context.losses.lost
+        gone = [self.exchanged(peer) for peer in lost]
+        arrived = self._taken_from.total() + self.context.channel.waiting(self.kind)
+        return self._sent - sum(sent for sent, _ in gone), arrived - sum(received for _, received in gone)
+
+    def _wish(self) -> int | None:
+        """What this node wants the next pause to be for."""
+        pauses = self.context.pauses
+        if self._round == self._rounds and not (self.isolated and self._somebody_connected()):
+            return END
+        if pauses.wanted is not None:
+            return STOP if pauses.wanted else CHECKPOINT
+        return CHECKPOINT if pauses.overdue(self._round) else None
+
+    def _somebody_connected(self) -> bool:
+        """An isolated node must not end the walks of the others; until it knows better, it thinks there are some."""
+        sums = self.context.agreement.sums(self._topic("connected"))
+        return sums is None or sums["nodes"] > 0
+
+    def _decision(self) -> int | None:
+        return self.context.agreement.decided(self._topic(self._pause))
+
+    def _topic(self, name: object) -> str:
+        return f"{self.kind}/{name}"
+
+    def _settle(self) -> None:
+        """Wait until every model that was sent has arrived.
 
         Raises NetworkError when all nodes have stopped and nothing more arrives for the deadline.
         """
         context = self.context
-        accounts = _Accounts(context, self.kind)
-        context.channel.drain(lambda: accounts.settled(self._sent, self._taken + context.channel.waiting(self.kind)))
+        accounts = _Accounts(context, self._topic(self._pause))
+        context.channel.drain(lambda: accounts.settled(*self._exchanged_with_living()))
         context.totals.update(
-            walks_sent=self._sent, walks_taken=self._taken, walks_waiting_at_end=context.channel.waiting(self.kind)
+            walks_sent=self._sent,
+            walks_taken=self._taken_from.total(),
+            walks_waiting_at_end=context.channel.waiting(self.kind),
         )
-        if absorb:
-            for message in self.arrived():
-                self.average(message)
+        if context.losses.lost:
+            exchanged = [self.exchanged(peer) for peer in context.losses.lost]
+            context.totals["walks_sent_to_lost"] = sum(sent for sent, _ in exchanged)
+            context.totals["walks_received_from_lost"] = sum(received for _, received in exchanged)
+
+    def _restore(self, saved: Any) -> None:
+        self._round, self.age, self._sent = (saved[name] for name in ("round", "age", "sent"))
+        self._sent_to, self._taken_from = Counter(saved["sent_to"]), Counter(saved["taken_from"])
+        self._pause, self._proposed = saved["pause"], saved["pause"] - 1
+        self._generator.bit_generator.state = saved["generator"]
+        self.context.channel.put_back(
+            [
+                Message(self.kind, item["round"], item["sender"], Payload(item["buffers"], item["scalars"]))
+                for item in saved["waiting"]
+            ]
+        )
 
 
 class _Accounts:

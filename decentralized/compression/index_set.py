@@ -61,5 +61,5 @@ def whole_number(scalars: Mapping[str, Scalar], name: str, low: int, high: int) 
     """The scalar `name`; raises CodecError when it is not an integer from `low` to `high`."""
     value = scalars.get(name)
     if type(value) is not int or not low <= value <= high:  # a bool is no number here
-        raise CodecError(f"index coding: {name} is {value!r}, not a whole number from {low} to {high}")
+        raise CodecError(f"index coding: {name} is {value!r:.40}, not a whole number from {low} to {high}")
     return value

@@ -64,5 +64,5 @@ def decode_indices(buffer: np.ndarray, scalars: Mapping[str, Scalar], total: int
         return np.arange(total if name == ALL else 0, dtype=np.int64)
     coding = _BY_NAME.get(name) if isinstance(name, str) else None
     if coding is None or not len(buffer):
-        raise CodecError(f"{len(buffer)} bytes of index coding {name!r}; known are {', '.join(_BY_NAME)}")
+        raise CodecError(f"{len(buffer)} bytes of index coding {name!r:.40}; known are {', '.join(_BY_NAME)}")
     return coding.decode(buffer, scalars, total)

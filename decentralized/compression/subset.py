@@ -17,7 +17,9 @@ def seeded_indices(seed: int, alpha: float, total: int) -> np.ndarray:
     is no integer from 0 to `MAX_SEED`, or another alpha: they may have come from a peer.
     """
     if type(seed) is not int or not 0 <= seed <= MAX_SEED or not 0 <= alpha <= 1:
-        raise CodecError(f"seed {seed!r}, alpha {alpha!r}: a subset needs a seed below 2^63 and an alpha from 0 to 1")
+        raise CodecError(
+            f"seed {seed!r:.40}, alpha {alpha!r:.40}: a subset needs a seed below 2^63 and an alpha from 0 to 1"
+        )
     threshold = round(alpha * 2**32)
     if threshold == 0:
         return np.empty(0, np.int64)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decentralized.data.dataset import DataSet, Samples
+from decentralized.errors import StateError
 from decentralized.lazy import torch
+from decentralized.state_checks import need_entries, restore_generator
+from decentralized.types import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +36,20 @@ class EpochSampler:
                 self._order_n = self._generator.permutation(self._indices_n)
             batch_B, self._order_n = self._order_n[: self._batch_size], self._order_n[self._batch_size :]
             yield batch_B
+
+    def state(self) -> State:
+        """The rest of this epoch's order, and the generator of the next ones."""
+        return {"order": self._order_n, "generator": self._generator.bit_generator.state}
+
+    def restore(self, state: State) -> None:
+        parts = need_entries(state, ("order", "generator"), "place in the epoch")
+        order_n = parts["order"]
+        if not isinstance(order_n, np.ndarray) or order_n.ndim != 1 or order_n.dtype.kind not in "iu":
+            raise StateError("place in the epoch: the state holds no sample numbers")
+        if not np.isin(order_n, self._indices_n).all():
+            raise StateError("place in the epoch: the state has samples that this node does not hold")
+        restore_generator(self._generator, parts["generator"], "place in the epoch")
+        self._order_n = order_n.copy()
 
 
 class TensorSamples:

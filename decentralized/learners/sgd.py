@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decentralized.data.dataset import DataSet, NodeParts
-from decentralized.errors import ConfigError
+from decentralized.errors import ConfigError, StateError
 from decentralized.lazy import torch
 from decentralized.learners.batches import EpochSampler, TensorSamples
 from decentralized.learners.losses import Criterion
 from decentralized.learners.settings import TrainingSettings
 from decentralized.parameters import FlatParameters
 from decentralized.settings import Named
-from decentralized.types import Rows
+from decentralized.state_checks import need_entries, need_equal, need_like
+from decentralized.types import Rows, State
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -119,6 +121,51 @@ class SGD:
         tensors = (value for state in self._optimizer.state.values() for value in state.values())
         return sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))
 
+    def state(self) -> State:
+        """Model, optimizer, place in the epoch, and torch's global generator, from which dropout draws. It is live."""
+        optimizer = self._optimizer.state_dict()
+        if self._config.reset_optimizer:  # the next round would forget it
+            optimizer["state"] = {}
+        return {
+            "classes": self._classes(),
+            "shapes": self._shapes(),
+            "vector": self.parameters.vector,
+            "buffers": self._other_buffers(),
+            "optimizer": optimizer,
+            "schedule": {} if self._schedule is None else self._schedule.state_dict(),
+            "sampler": self._sampler.state(),
+            "torch": torch.get_rng_state(),
+        }
+
+    def restore(self, state: State) -> None:
+        buffers, random = self._other_buffers(), torch.get_rng_state()
+        names = ("classes", "shapes", "vector", "buffers", "optimizer", "schedule", "sampler", "torch")
+        parts = need_entries(state, names, "learner")
+        need_equal(parts["classes"], self._classes(), "[training]")
+        need_equal(parts["shapes"], self._shapes(), "[model]")
+        kept = need_entries(parts["buffers"], buffers, "[model] buffers")
+        with torch.no_grad():
+            self.parameters.load(need_like(parts["vector"], self.parameters.vector, "[model] parameters"))
+            for name, buffer in buffers.items():
+                buffer.copy_(need_like(kept[name], buffer, f"[model] buffer {name}"))
+        _load(self._optimizer, parts["optimizer"])
+        if self._schedule is not None:
+            _load(self._schedule, parts["schedule"])
+        self._sampler.restore(parts["sampler"])
+        torch.set_rng_state(need_like(parts["torch"], random, "torch's generator"))
+
+    def _classes(self) -> dict[str, object]:
+        schedule = None if self._schedule is None else type(self._schedule).__name__
+        return {"optimizer": type(self._optimizer).__name__, "schedule": schedule}
+
+    def _shapes(self) -> dict[str, object]:
+        return {slot.name: slot.shape for slot in self.parameters.slots}
+
+    def _other_buffers(self) -> dict[str, Tensor]:
+        """Those that are not in the vector."""
+        shapes = self._shapes()
+        return {name: buffer for name, buffer in self._model.named_buffers() if name not in shapes}
+
     def _steps(self) -> int:
         if self._config.local_steps is not None:
             return self._config.local_steps
@@ -150,6 +197,14 @@ class SGD:
 
     def _new_optimizer(self) -> Any:
         return make(torch.optim, self._config.optimizer, "optimizer", self._model.parameters())
+
+
+def _load(part: Any, state: object) -> None:
+    """Give an optimizer or a schedule a copy of its state; raises StateError."""
+    try:
+        part.load_state_dict(copy.deepcopy(state))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise StateError(f"[training] {type(part).__name__} does not take this state: {error}") from error
 
 
 def make(module: Any, named: Named, what: str, *arguments: Any) -> Any:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decentralized.errors import CodecError, ConfigError
+from decentralized.errors import CodecError, ConfigError, StateError
 from decentralized.interfaces import Context
 from decentralized.lazy import torch
 from decentralized.mixing.metropolis_hastings import degree_of
 from decentralized.settings import Component
 from decentralized.sharing.full import Full
-from decentralized.types import Mixed, Neighbors, NodeId, Received, Rows
+from decentralized.state_checks import need_entries
+from decentralized.types import Mixed, Neighbors, NodeId, Received, Rows, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ class RowPresence:
     def __init__(self, config: Config) -> None:
         del config
         self._rows: Rows | None = None
+        self._restored_R: np.ndarray | None = None  # until the rows are known
 
     def attach(self, context: Context) -> Mapping[str, np.ndarray]:
         """The mask of the rows that this node holds, one bit each."""
@@ -72,6 +74,16 @@ class RowPresence:
         np.logical_or(rows.held_R, total_R.numpy() > 0, out=rows.held_R)
         return Mixed(torch.where(held_P, own_P + change_P, others_P), weights)
 
+    def state(self) -> State:
+        """The rows that this node holds by now."""
+        return {"held": self._restored_R if self._rows is None else self._rows.held_R}
+
+    def restore(self, state: State) -> None:
+        held_R = need_entries(state, ("held",), "[mixing]")["held"]
+        if held_R is not None and not (isinstance(held_R, np.ndarray) and held_R.dtype == bool):
+            raise StateError("[mixing] row-presence: the state does not say which rows are held")
+        self._rows, self._restored_R = None, None if held_R is None else held_R.copy()
+
     def _known(self, context: Context) -> Rows:
         if self._rows is None:
             rows = context.learner.rows()
@@ -79,7 +91,11 @@ class RowPresence:
                 raise ConfigError(["[mixing] row-presence needs a model with rows, such as matrix-factorization"])
             if not isinstance(context.sharing, Full):
                 raise ConfigError(['[mixing] row-presence needs [sharing] name = "full": whole rows are held or not'])
-            self._rows = rows
+            if self._restored_R is not None:
+                if self._restored_R.shape != rows.held_R.shape:
+                    raise StateError(f"[mixing] {rows.held_R.size} rows here, {self._restored_R.size} in the state")
+                rows.held_R[:] = self._restored_R
+            self._rows, self._restored_R = rows, None
         return self._rows
 
 

@@ -18,6 +18,8 @@ from pydantic import Field
 
 from decentralized.lazy import torch
 from decentralized.sharing.settings import SharingSettings
+from decentralized.state_checks import need_entries, need_like
+from decentralized.types import State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -50,7 +52,7 @@ class Changes:
 
     def trained(self, own_P: Vector) -> Vector:
         """Training has led to `own_P`; returns the residual, length P."""
-        start_P, residual_P = self._state()
+        start_P, residual_P = self._vectors()
         change_P = own_P - start_P
         if self._accumulates:
             residual_P.add_(change_P)
@@ -61,7 +63,7 @@ class Changes:
 
     def shared(self, indices_K: np.ndarray | None) -> None:
         """These entries have been sent; all of them for None."""
-        _, residual_P = self._state()
+        _, residual_P = self._vectors()
         if indices_K is None:
             residual_P.zero_()
         else:
@@ -70,12 +72,23 @@ class Changes:
     def mixed(self, own_P: Vector, mixed_P: Vector) -> None:
         """Mixing turns `own_P` into `mixed_P`."""
         residual_P = self.trained(own_P)  # a random walk may train after it has sent
-        start_P, _ = self._state()
+        start_P, _ = self._vectors()
         if self._with_mixing:
             residual_P.add_(mixed_P - own_P)
         start_P.copy_(mixed_P)
 
-    def _state(self) -> tuple[Vector, Vector]:
+    def state(self) -> State:
+        """The residual, and where training started from."""
+        start_P, residual_P = self._vectors()
+        return {"start": start_P, "residual": residual_P}
+
+    def restore(self, state: State) -> None:
+        start_P, residual_P = self._vectors()
+        parts = need_entries(state, ("start", "residual"), "[sharing] changes")
+        start_P.copy_(need_like(parts["start"], start_P, "[sharing] start of training"))
+        residual_P.copy_(need_like(parts["residual"], residual_P, "[sharing] residual"))
+
+    def _vectors(self) -> tuple[Vector, Vector]:
         if self._start_P is None or self._residual_P is None:
             raise RuntimeError("begin() comes first")
         return self._start_P, self._residual_P

@@ -8,19 +8,21 @@ sent to all neighbors has one copy at the sender.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decentralized.errors import CodecError
-from decentralized.interfaces import SelectiveSharing
+from decentralized.errors import CodecError, StateError
+from decentralized.interfaces import SelectiveSharing, Stateful
 from decentralized.lazy import torch
 from decentralized.sharing.sparse import whole_number
-from decentralized.types import NodeId, Payload
+from decentralized.state_checks import need_entries, need_like
+from decentralized.types import NodeId, Payload, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
 
+ALL = "all"  # stands for peer None in a state
 NUMBER = "delta"  # the scalar that counts the messages of an edge, so that a copy is never added to twice
 
 
@@ -30,6 +32,16 @@ class _Copy:
 
     vector_P: Vector
     messages: int = 0
+
+    def state(self) -> State:
+        return {"vector": self.vector_P, "messages": self.messages}
+
+    @classmethod
+    def of(cls, state: object, like_P: Vector) -> _Copy:
+        parts = need_entries(state, ("vector", "messages"), "[sharing] copy of an edge")
+        if type(parts["messages"]) is not int:
+            raise StateError(f"[sharing] copy of an edge: {parts['messages']!r} messages in the state")
+        return cls(need_like(parts["vector"], like_P, "[sharing] copy of an edge").clone(), parts["messages"])
 
     def add(self, change_K: np.ndarray, indices_K: np.ndarray | None) -> np.ndarray:
         """Adds the changes; returns the entries as they are then."""
@@ -51,8 +63,10 @@ class Deltas:
         self._rule = rule
         self._sent: dict[NodeId | None, _Copy] = {}
         self._received: dict[NodeId, _Copy] = {}
+        self._parameters = 0
 
     def begin(self, own_P: Vector) -> None:
+        self._parameters = len(own_P)
         self._rule.begin(own_P)
 
     def pack(self, own_P: Vector, peer: NodeId | None, round: int) -> Payload:
@@ -78,3 +92,27 @@ class Deltas:
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         self._rule.commit(own_P, mixed_P)
+
+    def state(self) -> State:
+        return {
+            "rule": self._rule.state() if isinstance(self._rule, Stateful) else {},
+            "sent": {ALL if peer is None else peer: copy.state() for peer, copy in self._sent.items()},
+            "received": {peer: copy.state() for peer, copy in self._received.items()},
+        }
+
+    def restore(self, state: State) -> None:
+        parts = need_entries(state, ("rule", "sent", "received"), "[sharing] deltas")
+        if isinstance(self._rule, Stateful):
+            self._rule.restore(parts["rule"])
+        else:
+            need_entries(parts["rule"], (), "[sharing] deltas of a rule without memory")
+        self._sent = _copies(parts["sent"], self._parameters)
+        self._received = _copies(parts["received"], self._parameters)
+
+
+def _copies(state: object, parameters: int) -> dict[Any, _Copy]:
+    """By peer, as they were given to `state`."""
+    if not isinstance(state, dict):
+        raise StateError("[sharing] deltas: the state does not hold the copies of the edges")
+    like_P = torch.empty(parameters)
+    return {None if peer == ALL else peer: _Copy.of(copy, like_P) for peer, copy in state.items()}

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from decentralized.sharing.changes import Changes, ChangeSettings, Fraction, largest
 from decentralized.sharing.sparse import indices_of, pack_entries, unpack_entries, unpack_full
-from decentralized.types import NodeId, Payload
+from decentralized.state_checks import need_entries, restore_generator
+from decentralized.types import NodeId, Payload, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -51,3 +52,11 @@ class RandomAlpha:
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         self._changes.mixed(own_P, mixed_P)
+
+    def state(self) -> State:
+        return {"changes": self._changes.state(), "generator": self._generator.bit_generator.state}
+
+    def restore(self, state: State) -> None:
+        parts = need_entries(state, ("changes", "generator"), "[sharing]")
+        self._changes.restore(parts["changes"])
+        restore_generator(self._generator, parts["generator"], "[sharing]")

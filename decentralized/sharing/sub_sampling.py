@@ -12,7 +12,8 @@ from decentralized.lazy import torch
 from decentralized.sharing.changes import Fraction
 from decentralized.sharing.settings import SharingSettings
 from decentralized.sharing.sparse import fill
-from decentralized.types import NodeId, Payload
+from decentralized.state_checks import need_entries, restore_generator
+from decentralized.types import NodeId, Payload, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -51,3 +52,10 @@ class SubSampling:
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         """Nothing is remembered."""
+
+    def state(self) -> State:
+        return {"generator": self._generator.bit_generator.state}
+
+    def restore(self, state: State) -> None:
+        parts = need_entries(state, ("generator",), "[sharing]")
+        restore_generator(self._generator, parts["generator"], "[sharing]")

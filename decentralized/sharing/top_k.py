@@ -8,7 +8,7 @@ import numpy as np
 
 from decentralized.sharing.changes import Changes, ChangeSettings, Fraction, largest
 from decentralized.sharing.sparse import indices_of, pack_entries, unpack_entries
-from decentralized.types import NodeId, Payload
+from decentralized.types import NodeId, Payload, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -42,3 +42,9 @@ class TopK:
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:
         self._changes.mixed(own_P, mixed_P)
+
+    def state(self) -> State:
+        return self._changes.state()
+
+    def restore(self, state: State) -> None:
+        self._changes.restore(state)

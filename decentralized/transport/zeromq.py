@@ -5,19 +5,20 @@ node id to the connection: ZeroMQ then stamps that id on every frame (its "User-
 same poll loop, so a node has no thread of its own besides ZeroMQ's.
 
 Everything that waits is bounded, for strangers and for peers, but for one thing that ZeroMQ cannot bound: a peer with
-the token could send a single message of frames without end.
+the token could send a single message of frames without end. `door.py` bounds the connections.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import zmq
 
 from decentralized.errors import NetworkError, StartError
 from decentralized.link import CHUNK_BYTES
+from decentralized.transport.door import Door
 from decentralized.types import Buffer, NodeId
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -28,17 +29,26 @@ RECONNECT_MS, RECONNECT_MAX_MS = 50, 1000
 MAX_POLLED = 256  # messages taken by one poll, so that a flood cannot keep a node from its work
 MAX_POLLED_BYTES = 16 * CHUNK_BYTES  # what has not been taken still waits in bounded queues
 HEARTBEATS_PER_DEADLINE = 6
+MAX_ANSWER_BYTES = 4096  # what ZeroMQ itself says during a handshake is far shorter
+BACKLOG = 1024  # connections that the system holds until ZeroMQ takes them
 
 
 class ZeroMqTransport:
     """Listens on a free port of `host`, or on the first free one of `ports`. Only ids that were introduced may connect.
 
     A connection that takes longer than `deadline_s` to prove who it is, or is dead for so long, is cut; the sender then
-    opens it anew.
+    opens it anew. `refused` counts the connections that were not let in, by reason; `log` takes one line for each
+    reason.
     """
 
     def __init__(
-        self, node: NodeId, token: str, host: str = "127.0.0.1", ports: range | None = None, deadline_s: float = 60.0
+        self,
+        node: NodeId,
+        token: str,
+        host: str = "127.0.0.1",
+        ports: range | None = None,
+        deadline_s: float = 60.0,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._node = node
         self._token = token.encode()
@@ -55,6 +65,11 @@ class ZeroMqTransport:
         self._router.zap_domain = b"node"
         self._router.maxmsgsize = MAX_FRAME_BYTES
         self._router.rcvhwm = RECEIVE_QUEUE
+        self._router.backlog = BACKLOG
+        # Else ZeroMQ keeps for ever what comes from a second connection that gives itself the name of another one.
+        self._router.router_handover = True
+        self._door = Door(self._context, self._router, log)
+        self.refused = self._door.refused
         try:
             self.address = _bind(self._router, host, ports)
         except StartError:
@@ -63,10 +78,12 @@ class ZeroMqTransport:
         self._poller = zmq.Poller()
         self._poller.register(self._handshakes, zmq.POLLIN)
         self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._door.events, zmq.POLLIN)
 
     def introduce(self, addresses: Mapping[NodeId, str]) -> None:
         """Where each peer is reached. Connections are opened when first needed."""
         self._addresses.update(addresses)
+        self._door.known = len(self._addresses)
 
     def freeze(self, buffer: Buffer) -> Buffer:
         """One copy into memory of ZeroMQ's own, which all peers then share by reference."""
@@ -84,7 +101,10 @@ class ZeroMqTransport:
         ready = dict(self._poller.poll(max(0, int(timeout_s * 1000))))
         if self._handshakes in ready:
             self._answer_handshakes()
-        return list(self._arrived()) if self._router in ready else []
+        arrived = list(self._arrived()) if self._router in ready else []
+        if self._door.events in ready:
+            self._door.look()
+        return arrived
 
     def close(self) -> None:
         """Drops what was not delivered, and every connection."""
@@ -103,6 +123,8 @@ class ZeroMqTransport:
             raise NetworkError(f"node {self._node} sends to node {to}, whose address it was never told")
         dealer = self._socket(zmq.DEALER)
         dealer.sndhwm = SEND_QUEUE
+        # Nobody answers on this connection; a hostile peer that does gets stuck before it takes memory.
+        dealer.rcvhwm, dealer.maxmsgsize = 1, MAX_ANSWER_BYTES
         dealer.ipv6 = "[" in self._addresses[to]
         dealer.plain_username = str(self._node).encode()
         dealer.plain_password = self._token
@@ -119,6 +141,7 @@ class ZeroMqTransport:
             except zmq.Again:
                 return
             if frames:
+                self._door.spoke(frames[0])
                 yield int(frames[0].get("User-Id")), [frame.buffer for frame in frames]
             taken_bytes += sum(map(len, frames))
             if taken_bytes > MAX_POLLED_BYTES:
@@ -132,16 +155,22 @@ class ZeroMqTransport:
             except zmq.Again:
                 return
             origin, request, mechanism, credentials = frames[0], frames[3], frames[7], frames[8:]
-            user = self._identify(mechanism, credentials)
-            verdict = [b"200", b"", user] if user is not None else [b"400", b"not of this run", b""]
+            why = self._objection(mechanism, credentials)
+            if why is not None:
+                self._door.refuse(why)
+            verdict = [b"200", b"", credentials[0]] if why is None else [b"400", b"not of this run", b""]
             self._handshakes.send_multipart([origin, b"", b"1.0", request, *verdict, b""])
 
-    def _identify(self, mechanism: bytes, credentials: Sequence[bytes]) -> bytes | None:
+    def _objection(self, mechanism: bytes, credentials: Sequence[bytes]) -> str | None:
+        """Why the owner of these credentials is not let in."""
         if mechanism != b"PLAIN" or len(credentials) != 2:
-            return None
+            return "another mechanism"
         user, password = credentials
-        known = user.isdigit() and len(user) < 10 and int(user) in self._addresses and int(user) != self._node
-        return user if known and hmac.compare_digest(password, self._token) else None
+        if not hmac.compare_digest(password, self._token):
+            return "a wrong token"
+        if not (user.isdigit() and len(user) < 10 and int(user) in self._addresses):
+            return "an unknown node"
+        return "this node's own id" if int(user) == self._node else None
 
 
 def _bind(router: zmq.Socket[bytes], host: str, ports: range | None) -> str:

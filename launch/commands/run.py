@@ -22,7 +22,11 @@ def run(
     path: Path, overrides: list[str], ip_map: Path | None, machine: int, out: Path, data: Path | None, report: bool
 ) -> None:
     """Runs this machine's nodes; machine 0 also prints the results and makes the report."""
-    plan = make_plan(path, overrides, ip_map, machine, out, data)
+    run_plan(make_plan(path, overrides, ip_map, machine, out, data), report)
+
+
+def run_plan(plan: Plan, report: bool) -> None:
+    """From the start of the processes to the results."""
     from rich.console import Console
 
     from launch.agent import Agent
@@ -30,7 +34,7 @@ def run(
 
     console = Console()
     directory = Agent(plan, View(console)).run()
-    if machine == 0:
+    if plan.machine == 0:
         _print_results(console, directory, report)
     else:
         say(f"finished; machine 0 has the results, this machine's nodes left theirs in {directory.path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.interfaces import Transport
@@ -57,5 +58,5 @@ def copied(frames: Sequence[Buffer]) -> list[bytes]:
     return [bytes(frame) for frame in frames]
 
 
-def channel_of(node: NodeId, transport: Transport, deadline_s: float = PATIENCE_S, **settings: int) -> Channel:
+def channel_of(node: NodeId, transport: Transport, deadline_s: float = PATIENCE_S, **settings: Any) -> Channel:
     return Channel(node, transport, ChannelSettings(RUN, deadline_s, **settings))

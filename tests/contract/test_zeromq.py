@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +13,11 @@ import pytest
 import zmq
 
 from decentralized.errors import StartError
+from decentralized.transport import door
 from decentralized.transport.zeromq import MAX_FRAME_BYTES, MAX_POLLED, SEND_QUEUE, ZeroMqTransport
+from scripts.fuzzing import clients
 
-from .networks import TOKEN, closing, receive, zeromq_nodes
+from .networks import PATIENCE_S, TOKEN, closing, receive, zeromq_nodes
 
 QUIET_S = 0.15
 
@@ -93,6 +96,16 @@ def test_a_client_cannot_choose_the_id_by_its_routing_id(nodes: list[ZeroMqTrans
     with dealer(nodes[0].address, routing_id=b"2") as client:
         client.send(b"hello")
         assert receive(nodes[0], 1) == [(1, [b"hello"])]
+
+
+def test_of_connections_that_give_themselves_one_name_the_last_is_read(nodes: list[ZeroMqTransport]) -> None:
+    """By default ZeroMQ ignores all but the first, and keeps what they have sent even when they have gone."""
+    with dealer(nodes[0].address) as first:
+        first.send(b"hello")
+        assert receive(nodes[0], 1) == [(1, [b"hello"])]
+        with dealer(nodes[0].address) as second:
+            second.send(b"hello again")
+            assert receive(nodes[0], 1) == [(1, [b"hello again"])]
 
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00"
@@ -219,3 +232,121 @@ def test_what_waits_for_a_peer_that_never_comes_is_bounded() -> None:
         arrived = receive(late[0], SEND_QUEUE)
         assert [int(frames[0]) for _, frames in arrived] == list(range(SEND_QUEUE))
         assert receive(late[0], 1, QUIET_S) == []
+
+
+def poll_until(transport: ZeroMqTransport, reason: str, count: int) -> int:
+    """How many connections were refused for this reason, once that are `count` or patience has ended."""
+    until = time.monotonic() + PATIENCE_S
+    while transport.refused[reason] < count and time.monotonic() < until:
+        transport.poll(0.02)
+    return transport.refused[reason]
+
+
+def test_refused_connections_are_counted_and_logged_once_for_each_reason() -> None:
+    lines: list[str] = []
+    transport = ZeroMqTransport(0, TOKEN, log=lines.append)
+    transport.introduce({0: transport.address, 1: "tcp://127.0.0.1:9"})
+    refused = {"a wrong token": (b"1", b"guess"), "an unknown node": (b"7", TOKEN.encode())}
+    with closing([transport]):
+        for reason, (user, password) in refused.items():
+            for number in (1, 2, 3):
+                with dealer(transport.address, user, password):
+                    assert poll_until(transport, reason, number) == number
+        assert poll_until(transport, "it went without a message", 6) == 6
+        assert [sum(reason in line for line in lines) for reason in refused] == [1, 1]
+        assert len(lines) == 3
+
+
+def test_silent_connections_beyond_a_limit_are_cut_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "MAX_SILENT", 5)
+    nodes = zeromq_nodes(3, deadline_s=60.0)
+    strangers: list[socket.socket] = []
+    with closing(nodes):
+        still_works(nodes)
+        for _ in range(12):
+            strangers.append(socket.create_connection(("127.0.0.1", port_of(nodes[0].address)), timeout=5))
+            nodes[0].poll(0.05)
+        assert poll_until(nodes[0], "too many that say nothing", 12 - 5 - 3) == 12 - 5 - 3
+        for stranger in strangers[:4]:
+            while stranger.recv(1000):
+                pass  # the greeting, and then the end
+        still_works(nodes)
+        nodes[1].send(0, [b"hello from one"])
+        assert receive(nodes[0], 1) == [(1, [b"hello from one"])]
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_peer_with_the_token_cannot_hold_many_connections(nodes: list[ZeroMqTransport]) -> None:
+    host = ("127.0.0.1", port_of(nodes[0].address))
+    opened = [socket.create_connection(host, timeout=0.2) for _ in range(3 * door.MAX_PER_PEER)]
+    said = clients.greeting() + clients.hello(b"1", TOKEN.encode())
+    for client in opened:
+        client.sendall(said)
+    receive(nodes[0], 1, QUIET_S)  # answers the handshakes
+    for client in opened:
+        with suppress(OSError):
+            client.sendall(clients.initiate() + clients.frame(b"hello"))
+            nodes[0].poll(0.05)
+    reason = "too many of node 1"
+    assert poll_until(nodes[0], reason, 2 * door.MAX_PER_PEER) == 2 * door.MAX_PER_PEER
+    still_works(nodes)
+    for client in opened:
+        client.close()
+
+
+def test_a_peer_cannot_choose_its_id_by_properties_of_the_protocol(nodes: list[ZeroMqTransport]) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(nodes[0].address)), timeout=2) as client:
+        client.sendall(clients.greeting() + clients.hello(b"1", TOKEN.encode()))
+        receive(nodes[0], 1, QUIET_S)
+        said = {"User-Id": b"2", "user-id": b"2", "Identity": b"2", "__fd": b"1"}
+        client.sendall(clients.initiate(**said) + clients.frame(b"who am I"))
+        assert receive(nodes[0], 1) == [(1, [b"who am I"])]
+
+
+def test_who_listens_at_a_peers_address_cannot_fill_this_node() -> None:
+    """A hostile peer answers on the connection on which this node only sends, with more than it should ever hold."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.linger = 0
+    transport = ZeroMqTransport(0, TOKEN)
+    with closing([transport]):
+        hostile = context.socket(zmq.ROUTER)
+        hostile.sndhwm, hostile.router_mandatory = 5, True
+        hostile.plain_server = True
+        with answering(context):
+            transport.introduce({1: f"tcp://127.0.0.1:{hostile.bind_to_random_port('tcp://127.0.0.1')}"})
+            transport.send(1, [b"hello"])
+            assert hostile.poll(int(1000 * PATIENCE_S))
+            routing_id, _ = hostile.recv_multipart()
+            taken = 0
+            until = time.monotonic() + 1.0
+            while taken <= 20 and time.monotonic() < until:
+                with suppress(zmq.ZMQError):  # it takes no more, or has gone away
+                    hostile.send_multipart([routing_id, bytes(1024 * 1024)], zmq.NOBLOCK)
+                    taken += 1
+                time.sleep(0.002)
+        assert taken <= 20
+    context.destroy()
+
+
+@contextmanager
+def answering(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[None]:
+    """Lets everybody in."""
+    stop = threading.Event()
+    socket = context.socket(zmq.REP)
+    socket.bind("inproc://zeromq.zap.01")
+
+    def answer() -> None:
+        while not stop.is_set():
+            if socket.poll(20):
+                version, request, *_ = socket.recv_multipart()
+                socket.send_multipart([version, request, b"200", b"", b"", b""])
+        socket.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

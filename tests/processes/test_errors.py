@@ -305,8 +305,19 @@ def test_a_killed_fork_server(running: Running) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c(program: Program, running: Running, number: signal.Signals) -> None:
     running.agent.send_signal(number)
-    message = message_of(running.agent, 130)
-    assert message.startswith("stopped by Ctrl-C or SIGTERM")
+    message, advice = lines_of(running.agent, 130)
+    assert message.startswith("stopped with a check-point (")
+    assert advice.startswith("Go on with: decentralized resume ")
+    assert_gone(running.others)
+    assert program.summary()["outcome"] == "interrupted"
+
+
+def test_ctrl_c_twice(program: Program, running: Running) -> None:
+    running.nodes[0].suspend()  # so that no check-point can be reached
+    running.agent.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    running.agent.send_signal(signal.SIGINT)
+    assert message_of(running.agent, 130).startswith("stopped by Ctrl-C or SIGTERM")
     assert_gone(running.others)
     assert program.summary()["outcome"] == "interrupted"
 

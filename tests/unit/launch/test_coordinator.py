@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from decentralized.config import Network
 from decentralized.control import (
     Abort,
     Addresses,
     AnyFact,
+    Begin,
     Exited,
     Failed,
     Finished,
     Listening,
+    Ready,
     Refused,
     RoundDone,
     Stop,
@@ -23,6 +27,15 @@ from decentralized.run_directory import RunDirectory
 from launch.coordinator import Coordinator
 
 DIRECTORY = RunDirectory(Path("runs/x"))
+
+
+def new_coordinator(nodes: int, machines: int = 1, **network: Any) -> Coordinator:
+    """Every machine is ready, so that nodes may be started."""
+    coordinator = Coordinator(nodes, machines, DIRECTORY, Network(**network))
+    for machine in range(machines):
+        begin = coordinator.hear(Ready(machine, 1, []))
+    assert begin == [Begin(1, 0)]
+    return coordinator
 
 
 def listening(node: int) -> Listening:
@@ -35,7 +48,7 @@ def finished(node: int) -> Finished:
 
 def running(nodes: int) -> Coordinator:
     """All nodes are up."""
-    coordinator = Coordinator(nodes, DIRECTORY)
+    coordinator = new_coordinator(nodes)
     for node in range(nodes):
         coordinator.hear(listening(node))
     return coordinator
@@ -48,7 +61,7 @@ def abort_after(coordinator: Coordinator, fact: AnyFact) -> Abort:
 
 
 def test_the_run_begins_when_the_last_node_is_up() -> None:
-    coordinator = Coordinator(3, DIRECTORY)
+    coordinator = new_coordinator(3)
     assert coordinator.hear(listening(2)) == coordinator.hear(listening(0)) == []
     assert coordinator.missing() == [1]
     assert coordinator.hear(listening(1)) == [Addresses({0: "tcp://h:0", 1: "tcp://h:1", 2: "tcp://h:2"})]
@@ -111,7 +124,7 @@ def test_nodes_that_are_threads_of_one_process_name_themselves() -> None:
 
 
 def test_what_the_fork_server_refuses_comes_unchanged() -> None:
-    abort = abort_after(Coordinator(2, DIRECTORY), Refused("DataMissing", "mnist: nothing at x", "Fetch it.", 3))
+    abort = abort_after(new_coordinator(2), Refused("DataMissing", "mnist: nothing at x", "Fetch it.", 3))
     assert (abort.error, abort.message, abort.advice, abort.exit_code) == (
         "DataMissing",
         "mnist: nothing at x",

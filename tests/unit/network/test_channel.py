@@ -55,7 +55,7 @@ class Script:
 class World:
     """The channel of node 0, and one link for each of its peers, whose frames arrive when the test says so."""
 
-    def __init__(self, **settings: float | int) -> None:
+    def __init__(self, accuse: Callable[[NodeId, float], None] | None = None, **settings: float | int) -> None:
         self.transport = Script()
         self.lines: list[str] = []
         self.watched = 0
@@ -66,6 +66,7 @@ class World:
             ChannelSettings(RUN, **options),  # type: ignore[arg-type]
             log=self.lines.append,
             watch=self._watch,
+            accuse=accuse,
             clock=self.transport.clock,
         )
         self.links: dict[NodeId, Link] = {}
@@ -320,13 +321,21 @@ class TestPatience:
         world.at(10 * DEADLINE_S + 30.0, lambda: world.arrive(1, message(1)))
         assert collected(world, 1, [1]) == [1]
 
-    def test_next_gives_up_only_when_nobody_is_heard(self) -> None:
+    def test_next_accuses_the_one_peer_that_is_silent(self) -> None:
         world = World()
-        world.at(50.0, lambda: world.beat(1))
-        world.at(100.0, lambda: world.beat(2))
-        with pytest.raises(PeerSilent, match="heard of no peer"):
+        world.beat(1)
+        for second in range(50, 500, 50):
+            world.at(float(second), lambda: world.beat(2))
+        with pytest.raises(PeerSilent, match="from node 1"):
             world.channel.next("walk")
-        assert world.transport.now == pytest.approx(1100 + DEADLINE_S, abs=2 * POLL_S)
+        assert world.transport.now == pytest.approx(1000 + DEADLINE_S, abs=2 * POLL_S)
+
+    def test_whoever_listens_to_accusations_decides_and_the_node_goes_on_waiting(self) -> None:
+        accused: list[NodeId] = []
+        world = World(accuse=lambda peer, seconds: accused.append(peer))
+        world.at(DEADLINE_S + 20.0, lambda: world.arrive(1, message(1)))
+        assert collected(world, 1, [1])
+        assert set(accused) == {1}
 
     def test_waiting_time_is_the_time_in_collect(self) -> None:
         world = World()

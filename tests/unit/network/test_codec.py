@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decentralized.codec import ALIGNMENT, DTYPES, MAX_HEADER_BYTES, Encoded, decode, encode
+from decentralized.codec import ALIGNMENT, DTYPES, MAX_HEADER_BYTES, Encoded, check_finite, decode, encode
 from decentralized.errors import CodecError
 from decentralized.types import Message, Payload, Scalar
 
@@ -252,3 +252,31 @@ def test_mutated_messages(sent: Message, data: st.DataObject) -> None:
     decode_or_refuse(bytes(head), payload)
     decode_or_refuse(bytes(head), payload[:cut])
     decode_or_refuse(encoded.header, payload[:cut])
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 500, 999])
+def test_one_value_that_is_not_finite_is_found(dtype: str, odd: float, place: int) -> None:
+    values = np.ones(1000, dtype)
+    values[place] = odd
+    with pytest.raises(CodecError, match="'values' holds NaN or infinity"):
+        check_finite(Payload({"values": values, "other": np.ones(2)}))
+
+
+def test_infinities_that_cancel_out_are_found() -> None:
+    with pytest.raises(CodecError):
+        check_finite(Payload({"values": np.array([np.inf, -np.inf], np.float32)}))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])
+def test_finite_values_whose_sum_is_not_are_finite(dtype: str) -> None:
+    values = np.full(1000, np.finfo(dtype).max, dtype)
+    check_finite(Payload({"values": values, "none": np.empty(0, dtype)}, {"degree": 2, "name": "nan"}))
+    check_finite(Payload({"numbers": np.full(9, -1, np.int64).view(np.uint64)}))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_a_scalar_that_is_not_finite_is_found(odd: float) -> None:
+    with pytest.raises(CodecError, match="'alpha' is"):
+        check_finite(Payload({}, {"alpha": odd}))

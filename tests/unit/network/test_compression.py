@@ -330,3 +330,10 @@ def test_none_all_and_the_type(total: int) -> None:
 def test_a_subset_that_cannot_be(seed: int, alpha: float) -> None:
     with pytest.raises(CodecError):
         seeded_indices(seed, alpha, 10)
+
+
+@pytest.mark.parametrize("scalars", [{"coding": "x" * 60_000}, {"coding": "golomb-rice", "count": "x" * 60_000}])
+def test_what_a_peer_wrote_is_not_repeated_at_length(scalars: dict[str, Scalar]) -> None:
+    with pytest.raises(CodecError) as caught:
+        decode_indices(np.ones(3, np.uint8), scalars, 100)
+    assert len(str(caught.value)) < 200

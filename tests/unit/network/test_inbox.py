@@ -109,3 +109,12 @@ def test_nothing_is_given_out_twice_and_nothing_remains_of_what_was_taken(
     assert inbox._waiting == {}
     assert not any(inbox._bytes.values())
     assert not any(inbox._messages.values())
+
+
+def test_texts_in_the_header_take_room_too() -> None:
+    inbox = Inbox(99, 10)
+    wordy = Message("k", 1, 1, Payload({}, {"text": "x" * 8, "number": 5}))
+    assert inbox.put(wordy) is None
+    assert inbox.put(message(2, size=3)) == "too much waiting"
+    inbox.take("k", (1, 0, 1))
+    assert inbox.put(message(2, size=10)) is None

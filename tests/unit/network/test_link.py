@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from decentralized.types import Buffer
 RUN = b"testrun1"
 SMALL_CHUNK = 16  # chunks of the size in use would only make these tests slow
 LIMIT = 10 * SMALL_CHUNK
+_PARENT = link_module.this_process()
 Frames = list[Buffer]
 
 
@@ -510,3 +512,38 @@ def test_a_message_is_put_together_from_its_own_chunks_only(
     complete, _ = link.receive(part(2), 0.0)
     assert complete is not None
     assert bytes(complete[1]) == whole
+
+
+def test_of_two_processes_with_one_id_the_first_is_believed_until_a_later_incarnation() -> None:
+    victim, first, second = new_link(), new_link(), new_link()
+    second.process = first.process + 1
+    victim.receive(first.push(snapshot(b"one"), 0.0)[0], 0.0)
+    (twin,) = second.push(snapshot(b"two"), 0.0)
+    for frames in (twin, second.status(), second.status(PROBE), second.status(GAP)):
+        with pytest.raises(CodecError, match="second process"):
+            victim.receive(frames, 0.0)
+    assert victim.received == 1
+    complete, _ = victim.receive(first.push(snapshot(b"three"), 0.0)[0], 0.0)
+    assert complete is not None and bytes(complete[1]) == b"three"
+    second.incarnation = 2
+    complete, _ = victim.receive(second.push(snapshot(b"four"), 0.0)[0], 0.0)
+    assert complete is None, "its first chunk is missing"
+    assert victim.peer_process == second.process
+
+
+def test_forks_of_one_process_differ() -> None:
+    assert 0 <= link_module.this_process() < 2**32
+    assert link_module.this_process() == link_module.this_process()
+    child = os.fork()
+    if child == 0:
+        os._exit(link_module.this_process() == _PARENT)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_peer_cannot_drive_the_count_of_attempts_over_its_end() -> None:
+    link = new_link()
+    link.push(snapshot(b"kept"), 0.0)
+    link.attempt = 2**32 - 1
+    asking = replace(prefix_of(new_link().status(GAP)), peer_incarnation=1, asked=2**32 - 1)
+    _, answers = link.receive([asking.pack()], 10.0)
+    assert [prefix_of(frames).attempt for frames in answers] == [0]

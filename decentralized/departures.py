@@ -1,0 +1,98 @@
+"""Going on without lost nodes: what one node must know and do so that all neighbors of a lost node treat it alike.
+
+When node d is lost, agent 0 tells everybody. From then on nobody takes anything more from d, and each node says which
+of d's rounds it has. The newest of these rounds, r, is the last in which d takes part: a neighbor that has d's messages
+up to r hands them to those that lack them, so a message of d is used by all of its neighbors or by none.
+
+In round r + 1 some neighbors had already sent with d in their degree. They all go on so: d's weight stays with the
+receiver itself. No neighbor of d can complete that round before it knows of the loss, so from r + 2 on all of them
+leave d out of their degree. In every round the weights of the living are then symmetric and sum to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from decentralized.channel import Channel
+from decentralized.control import AnyFact, Lost, Parted, Removed, Tell
+from decentralized.interfaces import Context, Losses, Topology, WalkAccounts
+from decentralized.keeper import Keeper
+from decentralized.types import Mixed, Neighbors, NodeId
+
+LEFT_OUT_AFTER = 2  # rounds after the last one in which a lost node takes part
+
+
+class Departures:
+    """The view of the keeper's node. `channel` gives its channel, once there is one."""
+
+    def __init__(
+        self, keeper: Keeper, neighbors: Collection[NodeId], tell: Tell, channel: Callable[[], Channel | None]
+    ) -> None:
+        self._keeper, self._neighbors, self._tell, self._channel = keeper, neighbors, tell, channel
+        self._node = keeper.node
+        self.lost: set[NodeId] = set()
+        self.reissues = 0  # walks that this node is to start anew
+        self.walks: WalkAccounts | None = None  # set by an algorithm whose models walk
+        self._last: dict[NodeId, int] = {}
+
+    def hear(self, fact: AnyFact) -> None:
+        """Take in a fact from the agent; others than those about lost nodes are ignored."""
+        if isinstance(fact, Lost):
+            self._part(fact.node)
+        elif isinstance(fact, Removed):
+            self._remove(fact)
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is not known yet from when on a lost node is left out."""
+        return len(self._last) < len(self.lost)
+
+    def left_out(self, round: int) -> set[NodeId]:
+        """The nodes that are not part of the graph any more in this round."""
+        return {node for node, last in self._last.items() if round >= last + LEFT_OUT_AFTER}
+
+    def _part(self, lost: NodeId) -> None:
+        """Take nothing more from it, and say what has come."""
+        self.lost.add(lost)
+        channel = self._channel()
+        neighbor = lost in self._neighbors
+        # A neighbor that has begun a round has, or never needed, what came in those before.
+        newest = self._keeper.begun - 1 if neighbor and self._keeper.synchronous else -1
+        if channel is not None:
+            channel.mute(lost)
+            newest = max(newest, channel.newest(lost, besides=self.walks.kind if self.walks else ""))
+        sent, received = self.walks.exchanged(lost) if self.walks is not None else (0, 0)
+        self._tell(Parted(self._node, lost, newest, neighbor, sent, received, self.walks is not None))
+
+    def _remove(self, fact: Removed) -> None:
+        self._last[fact.lost] = fact.last
+        channel = self._channel()
+        if channel is None:
+            return
+        channel.depart(fact.lost, fact.last, fact.holder)
+        if fact.holder == self._node:
+            for peer, newest in fact.lacking.items():
+                channel.relay(peer, fact.lost, newest)
+        if fact.reissuer == self._node:
+            self.reissues += fact.reissued
+
+
+class LivingTopology:
+    """A topology without the nodes that are lost."""
+
+    def __init__(self, topology: Topology, losses: Losses) -> None:
+        self._topology, self._losses = topology, losses
+
+    def neighbors(self, round: int) -> Neighbors:
+        neighbors = self._topology.neighbors(round)
+        out = self._losses.left_out(round)
+        if not out:
+            return neighbors
+        return Neighbors(_without(neighbors.send_to, out), _without(neighbors.receive_from, out), neighbors.weights)
+
+    def observe(self, round: int, mixed: Mixed, context: Context) -> None:
+        self._topology.observe(round, mixed, context)
+
+
+def _without(nodes: tuple[NodeId, ...], out: set[NodeId]) -> tuple[NodeId, ...]:
+    return tuple(node for node in nodes if node not in out)
