@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TypeVar
 
 from decentralized.control import AnyFact, Contributed, Decided, Fact, Proposed, Summed, Tell
 from decentralized.types import NodeId
+
+MAX_TOPICS = 64  # the newest ones: nobody asks for old pauses, and nothing may grow with the rounds
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -18,16 +23,18 @@ class Ledger:
 
     def __init__(self, nodes: int) -> None:
         self._living = set(range(nodes))
-        self._decided: set[str] = set()
+        self._decided: dict[str, int] = {}
         self._contributions: dict[str, dict[NodeId, Mapping[str, int]]] = {}
 
     def hear(self, fact: AnyFact) -> list[Fact]:
         """What follows from one fact for everybody."""
         if isinstance(fact, Proposed) and fact.topic not in self._decided:
-            self._decided.add(fact.topic)
+            _keep(self._decided, fact.topic, fact.value)
             return [Decided(fact.topic, fact.value)]
         if isinstance(fact, Contributed):
-            given = self._contributions.setdefault(fact.topic, {})
+            if fact.topic not in self._contributions:
+                _keep(self._contributions, fact.topic, {})
+            given = self._contributions[fact.topic]
             given[fact.node] = fact.values
             return self._sum(fact.topic)
         return []
@@ -74,6 +81,13 @@ class NodeAgreement:
     def hear(self, fact: AnyFact) -> None:
         """Take in a fact from the agent; others than decisions and sums are ignored."""
         if isinstance(fact, Decided):
-            self._decisions[fact.topic] = fact.value
+            _keep(self._decisions, fact.topic, fact.value)
         elif isinstance(fact, Summed):
-            self._sums[fact.topic] = fact.values
+            _keep(self._sums, fact.topic, fact.values)
+
+
+def _keep(table: dict[str, T], topic: str, value: T) -> None:
+    """Set an entry; the oldest one goes when there are too many."""
+    table[topic] = value
+    if len(table) > MAX_TOPICS:
+        del table[next(iter(table))]

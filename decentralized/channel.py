@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ POLL_S = 0.25  # the longest sleep between two looks at the clock
 BUSY_POLL_S = 0.1  # how often a working node looks at the network
 BEATS_PER_DEADLINE = 6
 REMEMBERED = 2  # messages: a lost neighbor's newest two may not have reached all of its neighbors
+MAX_KINDS = 16  # of messages, for each peer, of which the newest round is known: peers make kinds up
 CONFIRM_AFTER = 2  # whole messages that may go unconfirmed when nothing is sent the other way
 CONFIRM_BYTES = 64 * 1024  # so much is confirmed at once: until then the sender keeps it in memory
 
@@ -103,6 +104,7 @@ class Channel:
         self._newest: dict[tuple[NodeId, str], int] = {}  # round, by first sender and kind
         self._recent: dict[NodeId, deque[Message]] = {}
         self._muted: set[NodeId] = set()
+        self._admitted: frozenset[NodeId] | None = None
         self._departed: dict[NodeId, tuple[int, NodeId]] = {}  # last round, and who hands on what is missing
 
     def state(self) -> State:
@@ -208,6 +210,8 @@ class Channel:
     def depart(self, peer: NodeId, last: int, holder: NodeId) -> None:
         """Of the lost peer's messages those up to round `last` are used; `holder` hands on what is missing here."""
         self._departed[peer] = (last, holder)
+        if self._admitted is not None:
+            self._admitted |= {holder}
 
     def relay(self, to: NodeId, lost: NodeId, after: int) -> None:
         """Hand on to one node what came from a lost one after that round."""
@@ -215,6 +219,14 @@ class Channel:
             if message.round > after:
                 kind = _relayed(lost, message.kind)
                 self.send(to, Message(kind, message.round, self._node, message.payload, message.step))
+
+    def admit(self, peers: Collection[NodeId]) -> None:
+        """From now on messages of others than these are dropped. Until then everybody is heard."""
+        self._admitted = frozenset(peers)
+
+    def reject(self, message: Message, why: str) -> None:
+        """Count and log a message that was taken and cannot be used."""
+        self._drop(message.sender, "unusable", f"{message.kind!r} of round {message.round}: {why}")
 
     def waiting(self, kind: str) -> int:
         """How many messages of this kind have arrived and were not taken."""
@@ -233,6 +245,11 @@ class Channel:
     def idle(self) -> bool:
         """Whether every peer has confirmed everything that was sent to it."""
         return all(link.idle for link in self._links.values())
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Connections that the transport did not take, by reason."""
+        return self._transport.refused
 
     def heard(self) -> Mapping[NodeId, float]:
         """Seconds that this node has listened since something valid last came from each peer."""
@@ -291,7 +308,9 @@ class Channel:
         arrived = self._transport.poll(min(timeout_s, self._beat_s / 2))
         now, _ = self._listen()
         for peer, frames in arrived:
-            if peer not in self._muted:
+            if self._admitted is not None and peer not in self._admitted:
+                self._drop(peer, "not a neighbor", "nothing is expected of it")
+            elif peer not in self._muted:
                 self._receive(peer, frames, now)
         beat = now - self._last_beat >= self._beat_s
         for peer, link in self._links.items():
@@ -333,7 +352,10 @@ class Channel:
             self._drop(peer, why, f"{message.kind!r} of round {message.round}")
             return
         key = _original(message)
-        self._newest[key] = max(message.round, self._newest.get(key, -1))
+        if key[0] != peer and self._departed.get(key[0], (0, -1))[1] != peer:
+            return  # only the holder hands on what a lost node sent
+        if key in self._newest or len(self._newest) < MAX_KINDS * len(self._links):
+            self._newest[key] = max(message.round, self._newest.get(key, -1))
 
     def _drop(self, peer: NodeId, why: str, detail: str) -> None:
         if not self.dropped[f"{why}/{peer}"]:

@@ -63,6 +63,8 @@ class Network(Settings):
     """With on_peer_loss = "wait": how often nodes are started again without a new check-point in between."""
     reissue_walks: bool = True
     """With on_peer_loss = "continue": a neighbor of the lost node starts the walks anew that were lost with it."""
+    non_finite: Literal["reject", "accept"] = "reject"
+    """What to do with a message that holds NaN or infinity: leave it out and count it, or mix it."""
     ports: tuple[int, int] | None = None
     """First and last port that nodes may listen on; any free port when not given."""
 

@@ -31,6 +31,7 @@ class Departures:
         self._keeper, self._neighbors, self._tell, self._channel = keeper, neighbors, tell, channel
         self._node = keeper.node
         self.lost: set[NodeId] = set()
+        self.greeted = False  # whether this node has met all of its neighbors
         self.reissues = 0  # walks that this node is to start anew
         self.walks: WalkAccounts | None = None  # set by an algorithm whose models walk
         self._last: dict[NodeId, int] = {}
@@ -57,7 +58,8 @@ class Departures:
         channel = self._channel()
         neighbor = lost in self._neighbors
         # A neighbor that has begun a round has, or never needed, what came in those before.
-        newest = self._keeper.begun - 1 if neighbor and self._keeper.synchronous else -1
+        counts = neighbor and self.greeted and self._keeper.synchronous
+        newest = self._keeper.begun - 1 if counts else -1
         if channel is not None:
             channel.mute(lost)
             newest = max(newest, channel.newest(lost, besides=self.walks.kind if self.walks else ""))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from decentralized.interfaces import AttachingMixer, Context
+from decentralized import codec
+from decentralized.errors import CodecError
+from decentralized.interfaces import AttachingMixer, CheckingMixer, Context
 from decentralized.types import Message, Neighbors, Payload, Received
 
 if TYPE_CHECKING:
@@ -24,7 +26,30 @@ def send(context: Context, own_P: Vector, neighbors: Neighbors, round: int) -> N
 
 
 def receive(context: Context, own_P: Vector, neighbors: Neighbors, round: int) -> Iterator[Received]:
-    """What each neighbor sent in this round, dense, in node order, one at a time."""
-    for peer, message in context.channel.collect(PARAMETERS, round, neighbors.receive_from):
-        payload = message.payload
-        yield Received(peer, context.sharing.unpack(peer, payload, own_P), payload.scalars, payload.buffers)
+    """What each neighbor sent in this round, dense, in node order, one at a time; unusable messages are left out."""
+    for _, message in context.channel.collect(PARAMETERS, round, neighbors.receive_from):
+        if (item := read(context, own_P, message, lambda item: _check(context, item))) is not None:
+            yield item
+
+
+def read(context: Context, own_P: Vector, message: Message, check: Callable[[Received], object]) -> Received | None:
+    """What a message says, dense; None for one that cannot be used, which is counted and logged.
+
+    `check` raises CodecError for what the caller could not use.
+    """
+    payload = message.payload
+    try:
+        if not context.accepts_non_finite:
+            codec.check_finite(payload)
+        vector_P = context.sharing.unpack(message.sender, payload, own_P)
+        item = Received(message.sender, vector_P, payload.scalars, payload.buffers)
+        check(item)
+    except CodecError as error:
+        context.channel.reject(message, str(error))
+        return None
+    return item
+
+
+def _check(context: Context, item: Received) -> None:
+    if isinstance(context.mixer, CheckingMixer):
+        context.mixer.check(item, context)

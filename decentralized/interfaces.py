@@ -50,6 +50,10 @@ class Stateful(Protocol):
 class Transport(Protocol):
     """Moves whole messages (a few frames each) to and from peers."""
 
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Connections that were not taken, by reason."""
+
     def freeze(self, buffer: Buffer) -> Buffer:
         """A copy that never changes and can be sent to many peers at the cost of one."""
 
@@ -83,6 +87,8 @@ class MessageChannel(Protocol):
     def drain(self, done: Callable[[], bool]) -> None: ...
 
     def poll(self, kind: str) -> list[Message]: ...
+
+    def reject(self, message: Message, why: str) -> None: ...
 
     def kept(self, kind: str) -> list[Message]: ...
 
@@ -173,6 +179,14 @@ class AttachingMixer(Mixer, Protocol):
 
     def attach(self, context: Context) -> Mapping[str, np.ndarray]:
         """Buffers that travel with this node's parameters; they come as `Received.extras`."""
+
+
+@runtime_checkable
+class CheckingMixer(Mixer, Protocol):
+    """A mixer that reads more of what came than the vector."""
+
+    def check(self, item: Received, context: Context) -> None:
+        """Raises CodecError for what `mix` could not use; it is then left out."""
 
 
 class Topology(Protocol):
@@ -271,5 +285,7 @@ class Context:
     losses: Losses
     deadline_s: float = 60.0
     """Seconds after which waiting for something that must come is an error."""
+    accepts_non_finite: bool = False
+    """Whether NaN and infinity of a peer are mixed."""
     totals: dict[str, int] = field(default_factory=dict)
     """What the algorithm counted, for the summary: sums over nodes are shown there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,7 @@ class Node:
         log = _Log(self, learner, saved.get("log"))
         with log.open() as metrics:
             self._hello(context)
+            self.departures.greeted = True
             if saved:
                 memory.put_back(saved)  # after the hello, which is counted once in a run
                 self.round = log.round
@@ -176,6 +178,7 @@ class Node:
         """Make sure that every neighbor runs the same thing before anything else is exchanged."""
         neighbors = context.topology.neighbors(1)
         peers = sorted({*neighbors.send_to, *neighbors.receive_from})
+        self.channel.admit(peers)
         mine = self._identity(context.learner)
         self.channel.broadcast(peers, Message(HELLO, 0, self.node, Payload({}, mine)))
         for peer, message in self.channel.collect(HELLO, 0, peers):
@@ -202,7 +205,7 @@ class Node:
             self.log(f"node {peer} differs ({named}): results may differ in the last bits from other machines")
 
     def _totals(self) -> dict[str, int]:
-        return {**traffic(self.channel), "dropped": self.channel.dropped.total(), "private_bytes": private_bytes()}
+        return {**traffic(self.channel), **dropped(self.channel), "private_bytes": private_bytes()}
 
 
 class _Log:
@@ -309,6 +312,15 @@ def traffic(channel: Channel) -> dict[str, int]:
         "bytes_resent": counts.resent,
         "messages_sent": counts.messages,
     }
+
+
+def dropped(channel: Channel) -> dict[str, int]:
+    """Messages that were dropped, all and by reason, and connections that were refused."""
+    reasons: Counter[str] = Counter()
+    for key, count in channel.dropped.items():
+        reasons[f"dropped, {key.rpartition('/')[0]}"] += count
+    refused = {f"refused, {reason}": count for reason, count in channel.refused.items()}
+    return {"dropped": channel.dropped.total(), **reasons, **refused}
 
 
 def private_bytes() -> int:

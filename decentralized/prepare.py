@@ -140,6 +140,7 @@ def build_context(
         pauses=pauses,
         losses=losses,
         deadline_s=experiment.network.deadline_s,
+        accepts_non_finite=experiment.network.non_finite == "accept",
     )
 
 

@@ -106,7 +106,7 @@ class NodeProcess:
         """Open the transport, say where it is, and wait for the others."""
         network = self._prepared.experiment.network
         ports = range(network.ports[0], network.ports[1] + 1) if network.ports else None
-        transport = ZeroMqTransport(self._node, self._start.token, self._host, ports, network.deadline_s)
+        transport = ZeroMqTransport(self._node, self._start.token, self._host, ports, network.deadline_s, _log)
         self._control.tell(Listening(self._node, transport.address, os.getpid()))
         until = time.monotonic() + network.start_deadline_s
         while not self._book:

@@ -5,8 +5,7 @@ resumes   the whole run is killed at a random moment, and resumed; the bits are 
 soak      32 nodes for half an hour with a kill every 20 seconds; memory, file descriptors and threads are watched
 cost      how much longer a run takes for its check-points
 
-What is measured goes to standard output as Markdown tables. Every run is bounded in time, and the processes of a run are
-counted after its end.
+What is measured goes to standard output. Every run is bounded in time, and its processes are counted after its end.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ def with_signal(pid: int, number: signal.Signals) -> bool:
 
 def left_over(processes: list[psutil.Process]) -> int:
     """Processes of a run that live on after it; each is ended."""
-    gone, alive = psutil.wait_procs(processes, timeout=3.0)
+    _, alive = psutil.wait_procs(processes, timeout=3.0)
     for process in alive:
         process.kill()
     return len(alive)

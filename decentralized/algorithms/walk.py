@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from decentralized import exchange
 from decentralized.errors import CodecError, NetworkError
 from decentralized.interfaces import Context
 from decentralized.mixing.linear import weighted_sum
@@ -20,6 +21,7 @@ from decentralized.types import Message, NodeId, Payload, Quiet, Received, State
 
 CHECKPOINT, STOP, END = 0, 1, 2
 NATURES = 3
+MAX_AGE = 2**48  # an age that grows further must still fit into a header
 
 
 class Walk:
@@ -111,11 +113,13 @@ class Walk:
         return messages
 
     def average(self, message: Message) -> None:
-        """Weights by age; the older age is this node's from now on."""
+        """Weights by age; the older age is this node's from now on. What cannot be used is left out."""
         context, learner = self.context, self.context.learner
-        own_P, theirs = learner.vector(), _age_of(message)
-        vector_P = context.sharing.unpack(message.sender, message.payload, own_P)
-        received = Received(message.sender, vector_P, message.payload.scalars)
+        own_P = learner.vector()
+        received = exchange.read(context, own_P, message, _age_of)
+        if received is None:
+            return
+        theirs = _age_of(received)
         mixed = weighted_sum(context.node, own_P, [received], lambda item: theirs / (self.age + theirs))
         context.sharing.commit(own_P, mixed.vector_P)
         learner.load(mixed.vector_P)
@@ -222,33 +226,41 @@ class Walk:
 
 
 class _Accounts:
-    """Compares, over all nodes, what was sent with what has arrived."""
+    """Compares, over all living nodes, what was sent with what has arrived.
+
+    Whoever sees that all has arrived proposes that the pause is settled; nobody goes on before that has been decided.
+    A node that is lost earlier changes everybody's numbers, so numbers are compared only if they were told with the
+    same losses in mind.
+    """
 
     def __init__(self, context: Context, topic: str) -> None:
         self._context, self._topic = context, topic
-        self._told = (-1, -1)
+        self._told: tuple[int, int, int] | None = None
         self._sums: Mapping[str, int] | None = None
         self._changed = time.monotonic()
 
     def settled(self, sent: int, arrived: int) -> bool:
-        """Tells this node's numbers when they have changed; true once the sums are equal."""
-        agreement = self._context.agreement
-        if (sent, arrived) != self._told:
-            self._told = (sent, arrived)
-            agreement.contribute(self._topic, {"sent": sent, "arrived": arrived})
-        sums = agreement.sums(self._topic)
+        """Tells this node's numbers when they have changed; true once it has been decided that nothing is under way."""
+        agreement, losses = self._context.agreement, len(self._context.losses.lost)
+        if agreement.decided(f"{self._topic}/settled") is not None:
+            return True
+        topic = f"{self._topic}/{losses} lost"
+        if (sent, arrived, losses) != self._told:
+            self._told = (sent, arrived, losses)
+            agreement.contribute(topic, {"sent": sent, "arrived": arrived})
+        sums = agreement.sums(topic)
         if sums != self._sums:
             self._sums, self._changed = sums, time.monotonic()
-        if sums is None or sums["sent"] == sums["arrived"]:
-            return sums is not None
-        if time.monotonic() - self._changed > self._context.deadline_s:
+            if sums is not None and sums["sent"] == sums["arrived"]:
+                agreement.propose(f"{self._topic}/settled", losses)
+        if sums is not None and time.monotonic() - self._changed > self._context.deadline_s:
             missing = sums["sent"] - sums["arrived"]
             raise NetworkError(f"{missing} models that were sent have not arrived after {self._context.deadline_s:g} s")
         return False
 
 
-def _age_of(message: Message) -> int:
-    age = message.payload.scalars.get("age")
-    if not isinstance(age, int) or isinstance(age, bool) or age < 1:
-        raise CodecError(f"node {message.sender} did not say the age of its model")
+def _age_of(item: Received) -> int:
+    age = item.scalars.get("age")
+    if type(age) is not int or not 1 <= age < MAX_AGE:
+        raise CodecError(f"node {item.sender} did not say the age of its model")
     return age

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from decentralized.types import Vector
 
 
+MAX_DEGREE = 2**31  # as a number of nodes; larger ones are no numbers to torch
+
+
 class MetropolisHastings:
     """Weights from the degrees of both ends of an edge; the mean over all nodes is kept on every undirected graph.
 
@@ -31,6 +34,9 @@ class MetropolisHastings:
     def __init__(self, config: Config) -> None:
         del config
 
+    def check(self, item: Received, context: Context) -> None:
+        degree_of(item)
+
     def mix(
         self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
     ) -> Mixed:
@@ -41,6 +47,6 @@ class MetropolisHastings:
 def degree_of(item: Received) -> int:
     """The sender's degree, which travels in the header; raises CodecError."""
     degree = item.scalars.get("degree")
-    if not isinstance(degree, int) or isinstance(degree, bool) or degree < 1:
+    if type(degree) is not int or not 1 <= degree < MAX_DEGREE:
         raise CodecError(f"node {item.sender} did not say its degree")
     return degree

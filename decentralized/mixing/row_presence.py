@@ -51,6 +51,10 @@ class RowPresence:
         """The mask of the rows that this node holds, one bit each."""
         return {MASK: np.packbits(self._known(context).held_R)}
 
+    def check(self, item: Received, context: Context) -> None:
+        degree_of(item)
+        _mask_of(item, len(self._known(context).held_R))
+
     def mix(
         self, start_P: Vector, own_P: Vector, received: Iterable[Received], neighbors: Neighbors, context: Context
     ) -> Mixed:

@@ -47,7 +47,7 @@ class SubSampling:
         """The draw that the payload's seed stands for."""
         seed, alpha = payload.scalars.get("seed"), payload.scalars.get("alpha")
         if not isinstance(seed, int) or alpha != self._alpha:
-            raise CodecError(f"a draw with seed {seed!r} and alpha {alpha!r}; alpha is {self._alpha} here")
+            raise CodecError(f"a draw with seed {seed!r:.40} and alpha {alpha!r}; alpha is {self._alpha} here")
         return seeded_indices(seed, self._alpha, total)
 
     def commit(self, own_P: Vector, mixed_P: Vector) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from decentralized.errors import NetworkError
 from decentralized.types import Buffer, NodeId
@@ -119,6 +119,7 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, node: NodeId) -> None:
         self._network, self._node = network, node
+        self.refused: Mapping[str, int] = {}  # there are no strangers
 
     def freeze(self, buffer: Buffer) -> Buffer:
         return bytes(buffer)

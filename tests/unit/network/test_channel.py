@@ -26,6 +26,7 @@ class Script:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.refused: dict[str, int] = {}
         self.sent: list[tuple[NodeId, Frames]] = []
         self.frozen = 0
         self.arriving: deque[tuple[NodeId, Frames]] = deque()
@@ -559,3 +560,24 @@ class TestTraffic:
         world.channel.poll("other")
         assert world.channel.traffic.control == PREFIX_BYTES
         assert world.channel.traffic.sent == 0
+
+
+class TestStrangers:
+    def test_messages_of_others_than_neighbors_are_dropped_and_counted(self) -> None:
+        world = World()
+        world.channel.admit([1])
+        for round in range(1, 100):
+            world.arrive(2, message(round, 2))
+        world.arrive(1, message(1))
+        assert collected(world, 1, [1]) == [1]
+        assert world.channel.dropped == {"not a neighbor/2": 99}
+        assert len(world.lines) == 1
+        assert 2 not in world.channel.heard()
+        assert world.channel.waiting("parameters") == 0
+
+    def test_made_up_kinds_are_not_remembered_for_ever(self) -> None:
+        world = World(max_waiting=10_000)
+        for number in range(1000):
+            world.arrive(1, message(1, kind=f"kind-{number}"))
+        world.channel.poll("other")
+        assert len(world.channel._newest) <= 16
