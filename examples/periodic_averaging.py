@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field
 
 from decentralized import exchange
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.interfaces import Context
-from decentralized.types import RoundReport
+from decentralized.types import RoundReport, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -33,18 +33,27 @@ class PeriodicAveraging:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._start_P: Vector | None = None  # the parameters after the last exchange, where the mixer needs them
 
     def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport]:
         """One report for each round; between two of them the driver evaluates and logs."""
         own_P = context.learner.vector()  # a view: it changes with the model
-        start_P = own_P
         for round in range(first, self._config.rounds + 1):
             if context.mixer.needs_start and (round - 1) % self._config.every == 0:
-                start_P = own_P.clone()
+                self._start_P = own_P.clone()
             began = time.monotonic()
             metrics = context.learner.fit(round, context.channel.progress)
             trained = RoundReport(round, metrics, fit_s=time.monotonic() - began)
+            start_P = own_P if self._start_P is None else self._start_P
             yield trained if round % self._config.every else _mixed(context, start_P, trained)
+
+    def state(self) -> State:
+        """What a check-point must hold, besides what the driver saves: learner, sharing rule, mixer and generators."""
+        return {"start_P": self._start_P}
+
+    def restore(self, state: State) -> None:
+        """Before the first of the rounds that follow the check-point."""
+        self._start_P = cast("Vector | None", state["start_P"])
 
 
 def _mixed(context: Context, start_P: Vector, trained: RoundReport) -> RoundReport:

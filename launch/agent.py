@@ -51,6 +51,7 @@ from decentralized.types import Graph, NodeId
 from launch import records
 from launch.agents import AgentNetwork
 from launch.coordinator import Coordinator
+from launch.limits import check_limit, raise_limit
 from launch.live import LiveFile
 from launch.liveness import committed_checkpoints
 from launch.plan import Plan
@@ -105,6 +106,7 @@ class Agent:
             self._coordinator = Coordinator(
                 self._plan.experiment.nodes, machines, self._directory, self._network_settings
             )
+            self._files = raise_limit()
             self._live = LiveFile(agent_directory.live)
             self._parent = WarmParent(agent_directory.log)
             stack.callback(self._parent.end)
@@ -243,6 +245,7 @@ class Agent:
 
     def _warm_done(self, fact: Warm) -> None:
         self._event("warm", seconds=fact.seconds, parameters=fact.parameters)
+        check_limit(self._files, len(self._share), max(map(len, fact.targets), default=0))
         records.write_graph(self._directory, fact.targets)
         pieces = len(Graph(tuple(tuple(targets) for targets in fact.targets)).pieces())
         if pieces > 1 and self._leads:

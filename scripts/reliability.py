@@ -309,9 +309,7 @@ def soak(seconds: float, rng: random.Random, folder: Path) -> None:
     run.process.send_signal(signal.SIGINT)
     code = run.end()
     print(f"soak: {seconds / 60:.0f} minutes, {count} kills, {len(run.events('rollback'))} new lives, exit code {code}")
-    print(
-        f"left over: {left_over(processes)} processes; stopped at check-point {run.events('committed')[-1]['checkpoint']}"
-    )
+    print(f"left over: {left_over(processes)} processes; check-point {run.events('committed')[-1]['checkpoint']}")
     print("\n| process | memory at start | at end | file descriptors | threads |\n|---|---|---|---|---|")
     for name, before in start.items():
         after = end[name]
