@@ -108,13 +108,17 @@ class Coordinator:
             return self._halt(fact)
         if isinstance(fact, Exited):
             self._exited.add(fact.node)
-            return [] if self.stopped is not None else self._lose(Loss.exited(fact, self._round.get(fact.node, 0)))
+            return (
+                []
+                if self.stopped is not None
+                else self._lose(Loss.exited(fact, self._round.get(fact.node, self._committed)))
+            )
         if isinstance(fact, Parted):
             return self._part(fact)
         if isinstance(fact, Failed):
             return self._lose(Loss.failed(fact))
         if isinstance(fact, Silent):
-            return self._lose(Loss.silent(fact, self._round.get(fact.peer, 0)))
+            return self._lose(Loss.silent(fact, self._round.get(fact.peer, self._committed)))
         return self._ledger.hear(fact)
 
     def _gather(self, fact: Ready) -> list[Fact]:

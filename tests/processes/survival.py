@@ -22,9 +22,9 @@ TIMES = ("_s", "bytes_control", "bytes_resent")  # ends of the names of metrics 
 class Live:
     """A run that is going on."""
 
-    def __init__(self, out: Path, *settings: str) -> None:
-        self.out = out
-        self.agent = start(CONFIG, out, *settings)
+    def __init__(self, out: Path, *settings: str, ip_map: Path | None = None, machine: int = 0) -> None:
+        self.out, self._machine = out, machine
+        self.agent = start(CONFIG, out, *settings, ip_map=ip_map, machine=machine)
 
     @property
     def directory(self) -> Path:
@@ -32,7 +32,8 @@ class Live:
         return directory
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        lines = [line for path in self.out.glob("*/agents/00/events.jsonl") for line in path.read_bytes().splitlines()]
+        files = self.out.glob(f"*/agents/{self._machine:02d}/events.jsonl")
+        lines = [line for path in files for line in path.read_bytes().splitlines()]
         records = [json.loads(line) for line in lines if line.endswith(b"}")]
         return [record for record in records if record["event"] == kind]
 
@@ -63,8 +64,8 @@ class Live:
         return json.loads((self.directory / "summary.json").read_text())
 
 
-def resume(directory: Path, code: int = 0) -> str:
-    command = [sys.executable, "-m", "launch.cli", "resume", str(directory), "--no-report"]
+def resume(directory: Path, code: int = 0, *options: str) -> str:
+    command = [sys.executable, "-m", "launch.cli", "resume", str(directory), "--no-report", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False

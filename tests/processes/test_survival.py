@@ -91,6 +91,25 @@ def test_ctrl_c_and_resume(live: list[Live], tmp_path: Path, settings: tuple[str
     assert "has finished" in resume(run.directory, 8)
 
 
+def test_two_machines_start_again_together_and_are_resumed_as_one(
+    live: list[Live], tmp_path: Path, two_machines: Path, settings: tuple[str, ...], undisturbed: Path
+) -> None:
+    first, second = (Live(tmp_path, *settings, ip_map=two_machines, machine=machine) for machine in (0, 1))
+    live += [first, second]
+    first.wait_for_checkpoint()
+    second.signal(1, signal.SIGKILL)  # the second of its own nodes
+    first.wait_for_life(2)
+    second.wait_for_life(2)
+    first.wait_for_checkpoint(3)
+    for machine in (second, first):
+        machine.agent.kill()
+        machine.agent.communicate()
+    alone = tmp_path / "alone.json"
+    alone.write_text(json.dumps({"0": "127.0.0.1"}))
+    resume(first.directory, 0, "--ip-map", str(alone))
+    assert_same(first.directory, undisturbed)
+
+
 def test_sigusr1_asks_for_a_checkpoint_of_one_round(live: list[Live], tmp_path: Path) -> None:
     run = begin(live, tmp_path, *SMALL, "checkpoint.every=0", "algorithm.rounds=200")
     run.wait(lambda: run.events("first-round"))
