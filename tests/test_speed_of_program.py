@@ -43,6 +43,7 @@ def imported_by(*arguments: str, **variables: str) -> tuple[int, set[str]]:
 COMMANDS = [
     [],
     ["run"],
+    ["resume"],
     ["check"],
     ["topology"],
     ["report"],

@@ -12,7 +12,18 @@ from decentralized.run_directory import RunDirectory
 from launch.commands.run import _print_results
 from tests.unit.launch.conftest import DEMO, Decentralized
 
-COMMANDS = [[], ["run"], ["check"], ["topology"], ["report"], ["plot"], ["status"], ["import-ini"], ["data"]]
+COMMANDS = [
+    [],
+    ["run"],
+    ["resume"],
+    ["check"],
+    ["topology"],
+    ["report"],
+    ["plot"],
+    ["status"],
+    ["import-ini"],
+    ["data"],
+]
 COMMANDS += [["data", "list"], ["data", "fetch"], ["data", "verify"], ["data", "describe"]]
 
 
