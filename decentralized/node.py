@@ -85,6 +85,8 @@ class Node:
     round: int = 0
     activity: str = "starting"
     age: int | None = None
+    checkpoints: int = 0
+    checkpoint_s: float = 0.0
 
     def run(self) -> Learner:
         """All rounds of the algorithm, or up to a halt. Raises whatever goes wrong; `round` says where."""
@@ -157,12 +159,15 @@ class Node:
         """
         if self.departures.lost:
             return
+        began = time.monotonic()
         before, self.activity = self.activity, "check-pointing"
         log.sync()
         folder = self.directory.checkpoint
         self.channel.progress()
         checkpoint.write(folder, number, memory.take(log.state()))
         checkpoint.prune(folder, self.keeper.committed)
+        self.checkpoints += 1
+        self.checkpoint_s += time.monotonic() - began
         self.keeper.written(number)
         self.activity = before
 
@@ -205,7 +210,9 @@ class Node:
             self.log(f"node {peer} differs ({named}): results may differ in the last bits from other machines")
 
     def _totals(self) -> dict[str, int]:
-        return {**traffic(self.channel), **dropped(self.channel), "private_bytes": private_bytes()}
+        counts = {**traffic(self.channel), **dropped(self.channel), "private_bytes": private_bytes()}
+        saved = {"checkpoints": self.checkpoints, "checkpoint_ms": round(1000 * self.checkpoint_s)}
+        return {**counts, **(saved if self.checkpoints else {})}
 
 
 class _Log:

@@ -73,10 +73,10 @@ class Run:
         except psutil.NoSuchProcess:
             return []
 
-    def end(self) -> int | None:
+    def end(self, patience_s: float = PATIENCE_S) -> int | None:
         """The exit code, or None for a run that hangs; it is killed then."""
         try:
-            return self.process.wait(PATIENCE_S)
+            return self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
             for pid in self.pids():
                 with_signal(pid, signal.SIGUSR2)
