@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +13,18 @@ import safetensors.numpy
 from decentralized import __version__, build, checkpoint
 from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel, ChannelSettings
-from decentralized.config import evaluated_nodes
-from decentralized.control import Evaluated, Finished, RoundDone, Status, Tell
+from decentralized.control import Finished, Status, Tell
 from decentralized.departures import Departures
 from decentralized.errors import HelloMismatch
 from decentralized.interfaces import Algorithm, Context, Learner
 from decentralized.keeper import Keeper
 from decentralized.lazy import torch
 from decentralized.memory import NodeMemory
-from decentralized.metrics import MetricsFile
+from decentralized.node_log import NodeLog, Reporter, dropped, jsonable, private_bytes, traffic
 from decentralized.prepare import Prepared, build_context, build_learner
 from decentralized.run_directory import NodeDirectory, write_atomically
 from decentralized.topologies.static import StaticTopology
-from decentralized.types import Message, NodeId, Payload, Quiet, RoundReport, Scalar, State
+from decentralized.types import Message, NodeId, Payload, Quiet, Scalar
 
 HELLO = "hello"
 MESSAGE_SLACK = 4  # a message may be this many times larger than the parameters
@@ -98,7 +95,8 @@ class Node:
         memory = NodeMemory(self.prepared, context, algorithm)
         start = self.keeper.number
         saved: Any = checkpoint.read(self.directory.make().checkpoint, start) if start else {}
-        log = _Log(self, learner, saved.get("log"))
+        reporter = Reporter(self.node, self.prepared.experiment, self.directory, self.channel, learner, self.tell)
+        log = NodeLog(reporter, saved.get("log"))
         with log.open() as metrics:
             self._hello(context)
             self.departures.greeted = True
@@ -106,17 +104,18 @@ class Node:
                 memory.put_back(saved)  # after the hello, which is counted once in a run
                 self.round = log.round
             log.begin(metrics)
-            log.evaluate(0)
+            if self.round == 0:
+                self._evaluate(log)
             if self._rounds(algorithm, context, memory, log):
                 return learner
-            log.evaluate(self.round)
+            self._evaluate(log)
         totals = {**self._totals(), **context.totals}  # before saving, which takes memory that the rounds do not
         time_s = log.time_s
         write_atomically(self.directory.model, safetensors.numpy.save(_contiguous(learner.arrays())))
         self.tell(Finished(self.node, self.round, time_s, jsonable(log.last), totals))
         return learner
 
-    def _rounds(self, algorithm: Algorithm, context: Context, memory: NodeMemory, log: _Log) -> bool:
+    def _rounds(self, algorithm: Algorithm, context: Context, memory: NodeMemory, log: NodeLog) -> bool:
         """Whether the run stops before its end, with a check-point."""
         every = self.prepared.experiment.evaluation.every
         keeper = self.keeper
@@ -132,14 +131,19 @@ class Node:
             self.age = int(event.metrics["age"]) if "age" in event.metrics else None
             log.report(event)
             if every and event.round % every == 0:
-                log.evaluate(event.round)
+                self._evaluate(log)
             if keeper.synchronous:
                 if self._pause(event.round, memory, log):
                     return True
                 keeper.passed(event.round)
         return False
 
-    def _pause(self, round: int, memory: NodeMemory, log: _Log) -> bool:
+    def _evaluate(self, log: NodeLog) -> None:
+        before, self.activity = self.activity, "evaluating"
+        log.evaluate(self.round)
+        self.activity = before
+
+    def _pause(self, round: int, memory: NodeMemory, log: NodeLog) -> bool:
         """Between two rounds of a synchronous run: check-point if it is time. Whether the run stops here."""
         keeper = self.keeper
         while True:  # a halt may be asked for while a check-point is being written
@@ -152,7 +156,7 @@ class Node:
             keeper.stopped()
         return keeper.stops_at(round)
 
-    def _save(self, number: int, memory: NodeMemory, log: _Log) -> None:
+    def _save(self, number: int, memory: NodeMemory, log: NodeLog) -> None:
         """Check-point; those before the newest that all nodes have are not needed any more.
 
         A run that goes on without lost nodes is resumed, with them, from what all of them had: there is no newer one.
@@ -213,135 +217,6 @@ class Node:
         counts = {**traffic(self.channel), **dropped(self.channel), "private_bytes": private_bytes()}
         saved = {"checkpoints": self.checkpoints, "checkpoint_ms": round(1000 * self.checkpoint_s)}
         return {**counts, **(saved if self.checkpoints else {})}
-
-
-class _Log:
-    """Writes a node's rounds and evaluations to its metrics file and tells its agent.
-
-    `saved`: what `state` said at the check-point from which the node goes on.
-    """
-
-    def __init__(self, node: Node, learner: Learner, saved: Any = None) -> None:
-        self._node, self._learner = node, learner
-        settings = node.prepared.experiment.evaluation
-        self._settings = settings
-        self._evaluates = node.node in evaluated_nodes(settings, node.prepared.experiment.nodes)
-        saved = saved or {"round": 0, "evaluated": -1, "last": {}, "time_s": 0.0, "length": 0}
-        self.round: int = saved["round"]
-        self._evaluated: int = saved["evaluated"]
-        self.last: dict[str, float] = dict(saved["last"])  # the newest metrics of any kind
-        self._earlier_s: float = saved["time_s"]
-        self._length: int = saved["length"]
-        if self.round:
-            self._evaluated = max(self._evaluated, 0)
-
-    def open(self) -> MetricsFile:
-        """The metrics file, without what was written after the check-point."""
-        return MetricsFile(self._node.directory.make().metrics, self._length)
-
-    def begin(self, metrics: MetricsFile) -> None:
-        """The clock of the metrics starts, or goes on."""
-        self._metrics, self._began = metrics, time.monotonic() - self._earlier_s
-
-    def state(self) -> State:
-        return {
-            "round": self._node.round,
-            "evaluated": self._evaluated,
-            "last": dict(self.last),
-            "time_s": self.time_s,
-            "length": self._metrics.length(),
-        }
-
-    @property
-    def time_s(self) -> float:
-        """Seconds since the node was ready to begin, without the time between a check-point and a resume."""
-        return time.monotonic() - self._began
-
-    def sync(self) -> None:
-        """What a check-point counts on must be on the disk before it."""
-        self._metrics.sync()
-
-    def report(self, report: RoundReport) -> None:
-        """A round is over."""
-        record: dict[str, object] = {
-            "kind": "round",
-            "round": report.round,
-            "time_s": self.time_s,
-            **report.metrics,
-            **traffic(self._node.channel),
-            "fit_s": report.fit_s,
-            "wait_s": report.wait_s,
-            "mix_s": report.mix_s,
-        }
-        if self._settings.weights:
-            record["weights"] = {str(peer): weight for peer, weight in report.weights.items()}
-        self._metrics.append(record)
-        self.last.update(report.metrics)
-        loss = jsonable(report.metrics).get("train_loss")
-        sent = self._node.channel.traffic.sent
-        self._node.tell(RoundDone(self._node.node, report.round, loss, sent), droppable=True)
-
-    def evaluate(self, round: int) -> None:
-        """Measure the model as it is after `round`, unless that has been done."""
-        if not self._evaluates or round <= self._evaluated:
-            return
-        self._evaluated = round
-        before, self._node.activity = self._node.activity, "evaluating"
-        began = time.monotonic()
-        progress = self._node.channel.progress
-        results = {f"test_{name}": value for name, value in self._learner.evaluate("test", progress).items()}
-        for name, value in self._learner.evaluate("validation", progress).items():
-            results[f"validation_{name}"] = value
-        if self._settings.train and (after := self._learner.evaluate("train", progress)):
-            results["train_loss_after"] = after["loss"]
-        record = {
-            "kind": "evaluation",
-            "round": round,
-            "time_s": self.time_s,
-            "evaluate_s": time.monotonic() - began,
-            "bytes_sent": self._node.channel.traffic.sent,
-        }
-        self._metrics.append({**record, **results})
-        self.last.update(results)
-        self._node.tell(Evaluated(self._node.node, round, jsonable(results)))
-        self._node.activity = before
-
-
-def traffic(channel: Channel) -> dict[str, int]:
-    """The channel's byte counts under the names that metrics use."""
-    counts = channel.traffic
-    return {
-        "bytes_sent": counts.sent,
-        "bytes_values": counts.values,
-        "bytes_indices": counts.indices,
-        "bytes_header": counts.header,
-        "bytes_control": counts.control,
-        "bytes_resent": counts.resent,
-        "messages_sent": counts.messages,
-    }
-
-
-def dropped(channel: Channel) -> dict[str, int]:
-    """Messages that were dropped, all and by reason, and connections that were refused."""
-    reasons: Counter[str] = Counter()
-    for key, count in channel.dropped.items():
-        reasons[f"dropped, {key.rpartition('/')[0]}"] += count
-    refused = {f"refused, {reason}": count for reason, count in channel.refused.items()}
-    return {"dropped": channel.dropped.total(), **reasons, **refused}
-
-
-def private_bytes() -> int:
-    """Memory that only this process uses; 0 where the system does not say."""
-    try:
-        with open("/proc/self/smaps_rollup", encoding="ascii") as file:
-            return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
-    except OSError:
-        return 0
-
-
-def jsonable(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

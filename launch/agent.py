@@ -10,12 +10,10 @@ import os
 import platform
 import secrets
 import select
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
-from decentralized import __version__, checkpoint, config, errors
+from decentralized import __version__, checkpoint, config
 from decentralized.control import (
     Abort,
     Addresses,
@@ -54,17 +52,17 @@ from launch.coordinator import Coordinator
 from launch.limits import check_limit, raise_limit
 from launch.live import LiveFile
 from launch.liveness import committed_checkpoints
+from launch.meeting import join, refusal, revive
 from launch.plan import Plan
 from launch.progress import View
+from launch.signals import Signals
 from launch.stalls import cycle_in
 from launch.state import RunState
 from launch.warm_parent import WarmParent
 
 TICK_S = 0.1
-REMIND_S = 5.0
 AGENT_SHARE = 0.8  # of the deadline: a dead machine is named before its nodes' neighbors complain
 LEAVE_S = 10.0  # how long finished nodes may take to leave
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
 
 
 class Agent:
@@ -79,8 +77,7 @@ class Agent:
         self._joined = {plan.machine}
         self._ended: Fact | None = None  # Stop or Abort, once it has been decided
         self._left: set[int] = set()
-        self._interrupts = 0
-        self._asked_to_save = False
+        self._signals = Signals()
         self._stopping = self._bereaved = False
         self._life = 1
         self._clearing = False  # the nodes of the last life are being ended
@@ -89,7 +86,7 @@ class Agent:
     def run(self) -> RunDirectory:
         """Returns the run's directory; raises the error with which the run ended."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._signals())
+            stack.enter_context(self._signals.noted())
             self._agents: AgentNetwork | None = None
             if len(self._plan.ip_map.machines) > 1:
                 self._agents = AgentNetwork(self._plan.machine, self._plan.ip_map, self._network_settings.deadline_s)
@@ -285,14 +282,14 @@ class Agent:
         # Where there can be no check-point, the run stops at once.
         memory = self._network_settings.transport == "memory"
         begun = self._state.began is not None and not memory and not self._bereaved
-        if self._interrupts > 1 or (self._interrupts and not begun):
+        if self._signals.stops > 1 or (self._signals.stops and not begun):
             raise Interrupted("stopped by Ctrl-C or SIGTERM; what the nodes wrote until now is in the run directory")
-        if self._interrupts and not self._stopping:
+        if self._signals.stops and not self._stopping:
             self._stopping = True
             self._view.say("stopping with a check-point after this round; Ctrl-C again stops at once")
             self._ask_to_halt(Halt(stop=True))
-        if self._asked_to_save and begun:
-            self._asked_to_save = False
+        if self._signals.saves and begun:
+            self._signals.saves = 0
             self._ask_to_halt(Halt(stop=False))
 
     def _ask_to_halt(self, halt: Halt) -> None:
@@ -339,75 +336,26 @@ class Agent:
             run = secrets.token_hex(8)
             directory = self._plan.resumes or RunDirectory.create(self._plan.out, self._plan.experiment.name, run[:6])
             return Welcome(run, secrets.token_hex(16), str(directory.path))
-        return self._join()
-
-    def _join(self) -> Welcome:
-        network = self._agents
-        if network is None:
-            raise StartError("only machine 0 runs without an IP map")
-        network.tell([Join(self._plan.machine, __version__, records.digest(self._plan))])
-        began = reminded = time.monotonic()
-        while True:
-            for _, fact in network.hear():
-                if isinstance(fact, Welcome):
-                    return Welcome(fact.run, fact.token, str(self._plan.out / fact.directory))
-                if isinstance(fact, Abort):
-                    raise revive(fact)
-            waited = time.monotonic() - began
-            if self._interrupts:
-                raise Interrupted("stopped while waiting for machine 0")
-            if waited > self._network_settings.start_deadline_s:
-                raise StartError(f"machine 0 ({self._where(0)}) did not answer for {waited:.0f} s")
-            if time.monotonic() - reminded > REMIND_S:
-                reminded = time.monotonic()
-                self._view.say(f"waiting for machine 0 at {self._where(0)} since {waited:.0f} s")
-            time.sleep(TICK_S)
-
-    def _admit(self, machine: int, join: Join) -> None:
-        """Another machine has come: it must run the same thing."""
         if self._agents is None:
-            return
-        if (join.version, join.digest) != (__version__, records.digest(self._plan)):
-            what = (
-                f"version {join.version} there, {__version__} here"
-                if join.version != __version__
-                else "another configuration"
-            )
-            abort = Abort(
-                "HelloMismatch",
-                f"machine {machine} ({self._where(machine)}) does not run the same thing: {what}",
-                errors.HelloMismatch.advice,
-                errors.HelloMismatch.exit_code,
-            )
+            raise StartError("only machine 0 runs without an IP map")
+        return join(self._plan, self._agents, self._signals, self._view)
+
+    def _admit(self, machine: int, fact: Join) -> None:
+        """Another machine has come: it must run the same thing."""
+        abort = refusal(self._plan, machine, fact)
+        if abort is not None:
             self._broadcast([abort])
-            return
-        self._joined.add(machine)
-        self._event("joined", machine=machine)
-        welcome = self._welcome
-        self._agents.tell([Welcome(welcome.run, welcome.token, self._directory.path.name)], [machine])
+        elif self._agents is not None:
+            self._joined.add(machine)
+            self._event("joined", machine=machine)
+            welcome = Welcome(self._welcome.run, self._welcome.token, self._directory.path.name)
+            self._agents.tell([welcome], [machine])
 
     def _where(self, machine: int) -> str:
         return self._plan.ip_map.agent_address(machine)
 
     def _event(self, what: str, **details: object) -> None:
         self._events.append({"time": time.time(), "event": what, **details})
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals are heeded at the next look, not in the middle of a write."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            if number in (signal.SIGINT, signal.SIGTERM):
-                self._interrupts += 1
-            else:
-                self._asked_to_save = True
-
-        before = {number: signal.signal(number, note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def common_checkpoints(directory: RunDirectory, share: Sequence[NodeId]) -> list[int]:
@@ -422,16 +370,6 @@ def common_checkpoints(directory: RunDirectory, share: Sequence[NodeId]) -> list
 
 def resume_command(directory: RunDirectory) -> str:
     return f"decentralized resume {directory.path}"
-
-
-def revive(abort: Abort) -> DecentralizedError:
-    """The error that an Abort fact stands for."""
-    kind = getattr(errors, abort.error, DecentralizedError)
-    if kind is errors.ConfigError:
-        return errors.ConfigError(abort.message.splitlines())
-    error: DecentralizedError = kind(abort.message, abort.advice)
-    error.exit_code = abort.exit_code
-    return error
 
 
 def _few(numbers: list[int]) -> str:

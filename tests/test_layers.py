@@ -34,7 +34,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("explain",),
     ("config", "build"),
     ("prepare",),
-    ("memory",),
+    ("memory", "node_log"),
     ("node",),
     ("in_memory",),
     ("report",),
