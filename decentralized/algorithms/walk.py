@@ -40,12 +40,12 @@ class Walk:
         self._sent_to: Counter[NodeId] = Counter()
         self._taken_from: Counter[NodeId] = Counter()
         self._pause, self._proposed = 1, 0
+        self._told_isolated = ""
         self._generator = numpy_generator(context.seed, topic, context.node)
         if saved is not None:
             self._restore(saved)
         context.pauses.synchronous = False
         context.losses.walks = self
-        context.agreement.contribute(self._topic("connected"), {"nodes": 0 if self.isolated else 1})
 
     def state(self) -> State:
         """Everything, the models that wait here included."""
@@ -176,17 +176,22 @@ class Walk:
 
     def _wish(self) -> int | None:
         """What this node wants the next pause to be for."""
-        pauses = self.context.pauses
-        if self._round == self._rounds and not (self.isolated and self._somebody_connected()):
+        pauses, losses = self.context.pauses, self.context.losses
+        if self._round == self._rounds and (not self.isolated or self._all_isolated()):
             return END
+        if losses.lost:  # from here on there are no check-points
+            return None
         if pauses.wanted is not None:
             return STOP if pauses.wanted else CHECKPOINT
         return CHECKPOINT if pauses.overdue(self._round) else None
 
-    def _somebody_connected(self) -> bool:
-        """An isolated node must not end the walks of the others; until it knows better, it thinks there are some."""
-        sums = self.context.agreement.sums(self._topic("connected"))
-        return sums is None or sums["nodes"] > 0
+    def _all_isolated(self) -> bool:
+        """An isolated node must not end the walks of others; only isolated ones say so, and it needs all of them."""
+        topic = self._topic(f"isolated, {len(self.context.losses.lost)} lost")
+        if topic != self._told_isolated:
+            self._told_isolated = topic
+            self.context.agreement.contribute(topic, {"nodes": 1})
+        return self.context.agreement.sums(topic) is not None
 
     def _decision(self) -> int | None:
         return self.context.agreement.decided(self._topic(self._pause))

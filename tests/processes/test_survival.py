@@ -192,6 +192,14 @@ def test_walks_of_a_lost_node_are_counted(live: list[Live], tmp_path: Path, reis
     assert totals["walks_sent"] - totals["walks_sent_to_lost"] == arrived - totals["walks_received_from_lost"]
 
 
+def test_nodes_that_are_all_alone_finish_their_rounds(live: list[Live], tmp_path: Path) -> None:
+    run = begin(live, tmp_path, *SMALL, *WALK, "network.on_peer_loss=continue", "topology={name='star'}")
+    run.wait(lambda: run.events("first-round"))
+    run.signal(0, signal.SIGKILL)
+    run.end()
+    assert run.summary()["rounds"] == 60
+
+
 @pytest.mark.parametrize("kill", ["node", "agent"])
 def test_walks_go_on_from_a_consistent_cut(live: list[Live], tmp_path: Path, kill: str) -> None:
     run = begin(live, tmp_path, *SMALL, *WALK)
