@@ -40,7 +40,11 @@ class Halts:
 
     def give_up(self) -> list[Fact]:
         """A node is lost, and the run goes on without it: nobody waits for its word any more."""
-        return [HaltAt(0, stop=False)] if self._asked is not None else []
+        if self._asked is None:
+            return []
+        self._asked = self._next = None
+        self._begun.clear()
+        return [HaltAt(0, stop=False)]
 
     def _halt(self, fact: Halted) -> list[Fact]:
         self._halted[fact.node] = fact.stops

@@ -20,11 +20,11 @@ from decentralized.departures import Departures, LivingTopology
 from decentralized.interfaces import Context, Stateful, Transport
 from decentralized.keeper import Keeper
 from decentralized.mixing.metropolis_hastings import MetropolisHastings
-from decentralized.node import Node, channel_settings
+from decentralized.node import Node
 from decentralized.run_directory import RunDirectory
 from decentralized.sharing.full import Full
 from decentralized.topologies.static import StaticTopology
-from decentralized.types import Graph, NodeId, Rows, RoundReport, State
+from decentralized.types import Graph, NodeId, RoundReport, Rows, State
 
 RUN = b"simulate"
 FOR_EVER_S = 1e9  # nobody is too slow

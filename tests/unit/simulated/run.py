@@ -48,7 +48,7 @@ from tests.unit.simulated.wire import Wire
 
 TO_NODES = (Decided, Summed, Committed, Halt, HaltAt, Lost, Removed, Stop)
 SPEEDS = (0.03, 0.3, 1.0, 1.0)
-SWEEPS = 12  # so many looks of every node with nothing under way: nothing will ever happen again
+PATIENCE_S = 5.0  # messages that a node refuses are sent again after less
 Action = tuple[str, NodeId, NodeId]
 
 
@@ -79,9 +79,13 @@ class SimulatedRun:
         self.told: list[AnyFact] = []  # what it heard of nodes
         self.begun: dict[NodeId, int] = {}  # the newest round of each node
         self.promised: dict[NodeId, int] = {}  # not to begin a later one
-        self.events: list[tuple[int, Callable[[], None]]] = []  # at which step of this run
+        self.on_write: Callable[[NodeId, int], None] = lambda node, number: None  # before a check-point is written
+        self.on_heard: Callable[[Fact], None] = lambda fact: None  # for each fact that agent 0 says
+        self._events: list[tuple[int, Callable[[], None]]] = []
+        self._written: set[tuple[NodeId, int, int]] = set()
         self._steps = 0
-        self._now = 0.0
+        self._now = self._reached_at = 0.0
+        self._reached: list[int] = []
         self._speed: dict[Action, float] = defaultdict(lambda: self.random.choice(SPEEDS))
         self._start(Begin(1, number), [number] if number else [])
 
@@ -144,6 +148,7 @@ class SimulatedRun:
     def _obey(self, facts: list[Fact]) -> None:
         self.heard += facts
         for fact in facts:
+            self.on_heard(fact)
             if isinstance(fact, HaltAt) and fact.round:
                 assert fact.round >= max(self.begun.values(), default=0), "a round that some node has begun is skipped"
             if isinstance(fact, Kill):
@@ -165,7 +170,15 @@ class SimulatedRun:
         assert isinstance(begin, Begin)
         self._start(begin, [])
 
-    # What happens to nodes
+    # What happens to the run
+
+    def at(self, step: int, event: Callable[[], None]) -> None:
+        """Do this at a moment of the run, if it comes so far."""
+        self._events.append((step, event))
+
+    def later(self, steps: int, event: Callable[[], None]) -> None:
+        """Do this so many steps from now."""
+        self._events.append((self._steps + steps, event))
 
     @property
     def living(self) -> list[NodeId]:
@@ -201,15 +214,16 @@ class SimulatedRun:
         with (
             self.crew,
             mock.patch.object(checkpoint, "write", self._write),
-            mock.patch.object(checkpoint, "prune", lambda folder, keep_from: None),
+            mock.patch.object(checkpoint, "prune", return_value=None),
         ):
             while self.crew.working and self.coordinator.abort is None:
                 self._steps += 1
                 self._now += 0.001
-                for at, event in [item for item in self.events if item[0] <= self._steps]:
-                    self.events.remove((at, event))
+                for at, event in [item for item in self._events if item[0] <= self._steps]:
+                    self._events.remove((at, event))
                     event()
                 self._act()
+                self._watch_out()
             for node in self.nodes:
                 while self.up[node] and self.coordinator.abort is None:
                     self._move("up", node, node)
@@ -221,22 +235,30 @@ class SimulatedRun:
         actions += [("down", node, node) for node, facts in self.down.items() if facts and node in self.crew.working]
         actions += [("wire", *edge) for edge, frames in self.wire.flying.items() if frames]
         actions += [("kill", node, node) for node in self._doomed if node in self.crew.working]
-        if not actions and not self.events:
+        if not actions and not self._events:
             self._sweep()
             return
         actions += [("step", node, node) for node in self.crew.working]
         self._move(*self.random.choices(actions, [self._speed[action] for action in actions])[0])
 
     def _sweep(self) -> None:
-        """Nothing is under way: somebody must do something by itself."""
-        for _ in range(SWEEPS):
-            self._now += 0.4
-            for node in sorted(self.crew.working):
-                self._step(node)
-            if any(self.up.values()) or any(self.wire.flying.values()) or not self.crew.working:
-                return
-        waits = {node: self.nodes[node].channel.waits_for for node in self.crew.working}
-        raise Hang(f"begun {self.begun}, waiting {waits}, agent 0 said {self.heard}")
+        """Nothing is under way: time goes on, and somebody may do something without having heard anything."""
+        self._now += 0.2
+        for node in sorted(self.crew.working):
+            self._step(node)
+
+    def _watch_out(self) -> None:
+        """Raises Hang when nobody has got any further for long."""
+        progress = self._progress()
+        if progress != self._reached:
+            self._reached, self._reached_at = progress, self._now
+        elif self._now - self._reached_at > PATIENCE_S:
+            waits = {node: self.nodes[node].channel.waits_for for node in self.crew.working}
+            raise Hang(f"begun {self.begun}, waiting {waits}, agent 0 said {self.heard}")
+
+    def _progress(self) -> list[int]:
+        rounds = [len(self.nodes[node].reports) + self.begun.get(node, 0) for node in self.nodes]
+        return [*rounds, len(self.told), len(self.crew.working), len(self._events)]
 
     def _move(self, what: str, node: NodeId, to: NodeId) -> None:
         if what == "step":
@@ -257,6 +279,8 @@ class SimulatedRun:
 
     def _write(self, folder: Path, number: int, state: Any) -> int:
         node = int(folder.parent.name)
-        assert (node, number) not in self.saved, "a check-point is written twice"
+        assert (node, number, self.coordinator.life) not in self._written, "a check-point is written twice"
+        self._written.add((node, number, self.coordinator.life))
+        self.on_write(node, number)
         self.saved[node, number] = state
         return 0
