@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import pytest
@@ -232,11 +233,11 @@ def test_the_count_is_the_truth(reissue: bool, seed: int) -> None:
     for _ in range(300):
         node = random.choice(list(run.nodes))
         steps: list[Callable[[], object]] = [
-            lambda: run.send(node),
+            partial(run.send, node),
             run.arrive,
-            lambda: run.hear(node),
-            lambda: run.report(node),
-        ]  # noqa: B023, E501
+            partial(run.hear, node),
+            partial(run.report, node),
+        ]
         random.choice(steps)()
         if losses and random.random() < 0.02:
             losses -= 1
