@@ -271,8 +271,9 @@ class Channel:
             if sender in self._departed and round > self._departed[sender][0]:
                 break
             self._pump(POLL_S)
-            if sender not in self._muted:
-                self._check_silence(sender, since, f"{kind} of round {round}")
+            awaited = self._departed[sender][1] if sender in self._departed else sender
+            if awaited not in self._muted:
+                self._check_silence(awaited, since, f"{kind} of round {round}")
         self.waits_for = None
         self.waited_s += self._clock() - began
         return message
