@@ -210,19 +210,23 @@ class Channel:
     def depart(self, peer: NodeId, last: int, holder: NodeId) -> None:
         """Of the lost peer's messages those up to round `last` are used; `holder` hands on what is missing here."""
         self._departed[peer] = (last, holder)
-        if self._admitted is not None:
-            self._admitted |= {holder}
+        self._admit_too(holder)
 
-    def relay(self, to: NodeId, lost: NodeId, after: int) -> None:
-        """Hand on to one node what came from a lost one after that round."""
+    def relay(self, to: NodeId, lost: NodeId, after: int, besides: str = "") -> None:
+        """Hand on to one node what came from a lost one after that round, but nothing of the kind `besides`."""
+        self._admit_too(to)
         for message in [*self._recent.get(lost, ()), *self._inbox.of(lost)]:
-            if message.round > after:
+            if message.round > after and message.kind != besides:
                 kind = _relayed(lost, message.kind)
                 self.send(to, Message(kind, message.round, self._node, message.payload, message.step))
 
     def admit(self, peers: Collection[NodeId]) -> None:
         """From now on messages of others than these are dropped. Until then everybody is heard."""
         self._admitted = frozenset(peers)
+
+    def _admit_too(self, peer: NodeId) -> None:
+        if self._admitted is not None:
+            self._admitted |= {peer}
 
     def reject(self, message: Message, why: str) -> None:
         """Count and log a message that was taken and cannot be used."""
@@ -267,7 +271,7 @@ class Channel:
         round, _, sender = key
         began, since = self._listen()
         self.waits_for = sender, began
-        while (message := self._arrived(kind, key)) is None:
+        while (message := self._inbox.take(kind, key)) is None:
             if sender in self._departed and round > self._departed[sender][0]:
                 break
             self._pump(POLL_S)
@@ -276,16 +280,6 @@ class Channel:
                 self._check_silence(awaited, since, f"{kind} of round {round}")
         self.waits_for = None
         self.waited_s += self._clock() - began
-        return message
-
-    def _arrived(self, kind: str, key: Key) -> Message | None:
-        """The message with this key, from its sender, or handed on after the sender was lost."""
-        round, step, sender = key
-        message = self._inbox.take(kind, key)
-        if message is None and sender in self._departed:
-            holder = self._departed[sender][1]
-            relayed = self._inbox.take(_relayed(sender, kind), (round, step, holder))
-            message = relayed and Message(kind, round, sender, relayed.payload, step)
         return message
 
     def _remember(self, message: Message) -> None:
@@ -348,13 +342,14 @@ class Channel:
         if message.sender != peer:
             self._drop(peer, "foreign", f"claims to come from node {message.sender}")
             return
-        why = self._inbox.put(message)
+        first, kind = key = _original(message)
+        if first != peer and first not in self._muted:
+            self._drop(peer, "foreign", f"hands on what came from node {first}, which is not lost")
+            return
+        why = self._inbox.put(replace(message, kind=kind, sender=first))
         if why is not None:
             self._drop(peer, why, f"{message.kind!r} of round {message.round}")
             return
-        key = _original(message)
-        if key[0] != peer and self._departed.get(key[0], (0, -1))[1] != peer:
-            return  # only the holder hands on what a lost node sent
         if key in self._newest or len(self._newest) < MAX_KINDS * len(self._links):
             self._newest[key] = max(message.round, self._newest.get(key, -1))
 

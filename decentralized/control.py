@@ -247,7 +247,8 @@ class Lost(Fact, frozen=True, tag=True):
 class Parted(Fact, frozen=True, tag=True):
     """A node has taken its leave of a lost one, whose `newest` round it has (-1: none).
 
-    `neighbor`: whether the two exchange messages. With `walks`, so many models were sent to it and received of it.
+    `neighbor`: whether the two exchange messages. So many models that walk were `sent` to it and `received` of it;
+    `walks`: they still do, and cannot do without each other.
     """
 
     node: NodeId

@@ -11,6 +11,7 @@ leave d out of their degree. In every round the weights of the living are then s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 
 from decentralized.channel import Channel
@@ -19,6 +20,7 @@ from decentralized.interfaces import Context, Losses, Topology, WalkAccounts
 from decentralized.keeper import Keeper
 from decentralized.types import Mixed, Neighbors, NodeId
 
+WALKS = "walks"  # the kind of messages that are models that walk: they are of no round
 LEFT_OUT_AFTER = 2  # rounds after the last one in which a lost node takes part
 
 
@@ -33,15 +35,26 @@ class Departures:
         self.lost: set[NodeId] = set()
         self.greeted = False  # whether this node has met all of its neighbors
         self.reissues = 0  # walks that this node is to start anew
-        self.walks: WalkAccounts | None = None  # set by an algorithm whose models walk
+        self.walks: WalkAccounts | None = None  # set by an algorithm whose models walk, or did
+        self.walking = False
         self._last: dict[NodeId, int] = {}
+        self._heard: deque[Lost | Removed] = deque()
 
     def hear(self, fact: AnyFact) -> None:
         """Take in a fact from the agent; others than those about lost nodes are ignored."""
-        if isinstance(fact, Lost):
-            self._part(fact.node)
-        elif isinstance(fact, Removed):
-            self._remove(fact)
+        if isinstance(fact, (Lost, Removed)):
+            self._heard.append(fact)
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Heed what was heard; without a channel, which is not there from the beginning, not yet."""
+        channel = self._channel()
+        while self._heard and channel is not None:
+            fact = self._heard.popleft()
+            if isinstance(fact, Lost):
+                self._part(fact.node, channel)
+            else:
+                self._remove(fact, channel)
 
     @property
     def pending(self) -> bool:
@@ -52,31 +65,32 @@ class Departures:
         """The nodes that are not part of the graph any more in this round."""
         return {node for node, last in self._last.items() if round >= last + LEFT_OUT_AFTER}
 
-    def _part(self, lost: NodeId) -> None:
+    def _part(self, lost: NodeId, channel: Channel) -> None:
         """Take nothing more from it, and say what has come."""
         self.lost.add(lost)
-        channel = self._channel()
+        channel.mute(lost)
         neighbor = lost in self._neighbors
         # A neighbor that has begun a round has, or never needed, what came in those before.
         counts = neighbor and self.greeted and self._keeper.synchronous
-        newest = self._keeper.begun - 1 if counts else -1
-        if channel is not None:
-            channel.mute(lost)
-            newest = max(newest, channel.newest(lost, besides=self.walks.kind if self.walks else ""))
-        sent, received = self.walks.exchanged(lost) if self.walks is not None else (0, 0)
-        self._tell(Parted(self._node, lost, newest, neighbor, sent, received, self.walks is not None))
+        newest = min(self._keeper.begun - 1, self._last.get(lost, self._keeper.begun)) if counts else -1
+        newest = max(newest, channel.newest(lost, besides=WALKS))
+        sent, received = self._exchanged(lost, channel)
+        self._tell(Parted(self._node, lost, newest, neighbor, sent, received, self.walking))
 
-    def _remove(self, fact: Removed) -> None:
+    def _remove(self, fact: Removed, channel: Channel) -> None:
         self._last[fact.lost] = fact.last
-        channel = self._channel()
-        if channel is None:
-            return
         channel.depart(fact.lost, fact.last, fact.holder)
         if fact.holder == self._node:
             for peer, newest in fact.lacking.items():
-                channel.relay(peer, fact.lost, newest)
+                channel.relay(peer, fact.lost, newest, besides=WALKS)
         if fact.reissuer == self._node:
             self.reissues += fact.reissued
+
+    def _exchanged(self, lost: NodeId, channel: Channel) -> tuple[int, int]:
+        """Models that walked to the lost node and that came from it."""
+        if self.walks is not None:
+            return self.walks.exchanged(lost)
+        return 0, sum(message.sender == lost for message in channel.kept(WALKS))  # ours have not begun yet
 
 
 class LivingTopology:

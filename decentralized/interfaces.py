@@ -258,7 +258,9 @@ class Losses(Protocol):
     reissues: int
     """Walks that this node is asked to start anew."""
     walks: WalkAccounts | None
-    """Set by an algorithm whose models walk."""
+    """Set by an algorithm whose models walk, for good: what they were is asked for later, too."""
+    walking: bool
+    """Whether a node without any walk would wait for ever."""
 
     @property
     def pending(self) -> bool:

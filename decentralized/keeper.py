@@ -27,13 +27,14 @@ class Keeper:
         self.synchronous = True
         self.begun = min(number + 1, last)
         self.node, self._last, self._tell = node, last, tell
-        self._answered = False
+        self._answered = self._steps = False
 
     def hear(self, fact: AnyFact) -> None:
         """Take in a fact from the agent; others than those about check-points are ignored."""
         if isinstance(fact, Halt) and self.asked is None:
             self.asked = fact
-            self._answer()
+            if self._steps:  # until then it is not known whether this node has rounds in common with the others
+                self._answer()
         elif isinstance(fact, HaltAt):
             self.halt_at = fact
         elif isinstance(fact, Committed):
@@ -46,6 +47,7 @@ class Keeper:
 
     def held(self) -> bool:
         """Whether this node may not begin another round yet."""
+        self._steps = True
         self._answer()
         return self.asked is not None and self.halt_at is None
 
@@ -74,6 +76,7 @@ class Keeper:
 
     def passed(self, round: int) -> None:
         """This round is over, and a halt in it too."""
+        self._steps = True
         self.begun = min(round + 1, self._last)
         if self.halt_at is not None and self.halt_at.round <= round:
             self.resumed()

@@ -118,6 +118,8 @@ class Coordinator:
         if isinstance(fact, Failed):
             return self._lose(Loss.failed(fact))
         if isinstance(fact, Silent):
+            if self.stopped is not None:  # nobody waits for anybody any more
+                return []
             return self._lose(Loss.silent(fact, self._round.get(fact.peer, self._committed)))
         return self._ledger.hear(fact)
 
@@ -149,7 +151,7 @@ class Coordinator:
     def _lose(self, loss: Loss) -> list[Fact]:
         """A node is lost: what `network.on_peer_loss` says."""
         network = self._network
-        if network.on_peer_loss == "wait" and loss.error not in LASTING:
+        if network.on_peer_loss == "wait" and loss.error not in LASTING and self.stopped is None:
             if self._restarts < network.restarts:
                 self._restarts += 1
                 self._new_life()
@@ -174,7 +176,7 @@ class Coordinator:
 
     def _part(self, fact: Parted) -> list[Fact]:
         answers = self._farewell.hear(fact)
-        if self._farewell.walks > 0:
+        if self._farewell.walks > 0 or not fact.walks:
             return answers
         what = f"every walk was lost, the last ones with node {fact.lost}"
         return [self._give_up(Abort(NodeFailed.__name__, what, "See network.reissue_walks.", NodeFailed.exit_code))]

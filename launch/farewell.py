@@ -14,7 +14,7 @@ class Farewell:
     def __init__(self, nodes: int, reissue: bool) -> None:
         self._nodes, self._reissue = nodes, reissue
         self.lost: set[NodeId] = set()
-        self.walks = nodes  # that are still going on, if models walk at all
+        self.walks = nodes  # that are still going on; where no models walk, one for each node
         self._reports: dict[NodeId, dict[NodeId, Parted]] = {}  # of the lost nodes that are being removed
         self._removed: dict[NodeId, Removed] = {}
         self._counted: Counter[NodeId] = Counter()  # walks that a node has from lost ones, or gave to them
@@ -64,8 +64,6 @@ class Farewell:
 
     def _count_walks(self, lost: NodeId, reports: dict[NodeId, Parted]) -> int:
         """Those that the lost node held or that were on the way: its own, and what came in, less what went out."""
-        if not any(report.walks for report in reports.values()):
-            return 0
         walks = 1 + self._counted[lost] + sum(report.sent - report.received for report in reports.values())
         for node, report in reports.items():
             self._counted[node] += report.received - report.sent

@@ -68,6 +68,7 @@ class NodeProcess:
             self._seed()
             transport = self._listen()
             channel = self._connected = self._channel(transport)
+            self._departures.catch_up()
             runner = self._runner = Node(
                 self._prepared,
                 self._node,

@@ -17,10 +17,9 @@ from decentralized.algorithms.dpsgd import DPSGD
 from decentralized.algorithms.random_walk import RandomWalk, walk_rounds
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.algorithms.walk import Walk
+from decentralized.departures import WALKS
 from decentralized.interfaces import Context
 from decentralized.types import Quiet, RoundReport, State
-
-TOPIC = "walks"
 
 
 class Hybrid:
@@ -51,12 +50,12 @@ class Hybrid:
         self._saved = state
 
     def _walks(self, context: Context, first: int) -> Iterator[RoundReport | Quiet]:
-        walk = self._walk = Walk(context, TOPIC, self._walking.rounds, self._saved or None)
+        walk = self._walk = Walk(context, WALKS, self._walking.rounds, self._saved or None)
         last = first - 1
         for event in walk_rounds(walk, first, self._walking):
             last = event.round if isinstance(event, RoundReport) else last
             yield event
-        self._walk = context.losses.walks = None
+        self._walk = None
         context.pauses.begun, context.pauses.synchronous = self._walking.rounds + 1, True
         walk.absorb()
         context.channel.drain(lambda: not context.losses.pending)  # all begin to mix on the same graph

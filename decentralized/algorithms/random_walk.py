@@ -25,10 +25,9 @@ from pydantic import Field
 
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.algorithms.walk import Walk
+from decentralized.departures import WALKS
 from decentralized.interfaces import Context
 from decentralized.types import Quiet, RoundReport, State
-
-TOPIC = "walks"
 
 
 class RandomWalk:
@@ -48,7 +47,7 @@ class RandomWalk:
         self._saved: State | None = None
 
     def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport | Quiet]:
-        walk = self._walk = Walk(context, TOPIC, self._config.rounds, self._saved)
+        walk = self._walk = Walk(context, WALKS, self._config.rounds, self._saved)
         yield from walk_rounds(walk, first, self._config)
 
     def state(self) -> State:
@@ -60,7 +59,9 @@ class RandomWalk:
 
 def walk_rounds(walk: Walk, first: int, config: RandomWalk.Config) -> Iterator[RoundReport | Quiet]:
     """All rounds of one node from `first` on, until the walks have ended."""
+    losses = walk.context.losses
     one_round = periodic_round if config.mode == "periodic" else waiting_round
+    losses.walking = config.mode == "waiting"
     round = first
     while round <= config.rounds and not walk.ended:
         report = one_round(walk, round, config)
@@ -71,6 +72,7 @@ def walk_rounds(walk: Walk, first: int, config: RandomWalk.Config) -> Iterator[R
             yield from walk.pause()
     while not walk.ended:
         yield from walk.pause()
+    losses.walking = False
 
 
 def waiting_round(walk: Walk, round: int, config: RandomWalk.Config) -> RoundReport | None:

@@ -41,6 +41,7 @@ class TestOneNode:
     def test_at_the_round_of_the_halt_it_check_points_and_goes_on(self) -> None:
         node, told = keeper()
         node.hear(Halt(False))
+        assert node.held()
         node.hear(HaltAt(3, False))
         assert not node.held()
         for round in (1, 2):
@@ -89,6 +90,7 @@ class TestOneNode:
         node, told = keeper()
         for round in (1, 2):
             node.hear(Halt(False))
+            assert node.held()
             node.hear(HaltAt(round, False))
             node.passed(round)
         assert told == [Begun(7, 1), Halted(7, stops=False), Begun(7, 2), Halted(7, stops=False)]

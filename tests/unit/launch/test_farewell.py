@@ -42,7 +42,6 @@ class TestOneLoss:
         assert farewell.lose(2) == [Lost(2)] and farewell.living == [0, 1, 3, 4]
         fact = removed(farewell, parted(4, 2, 7), parted(1, 2, 6), stranger(3, 2), parted(0, 2, 7))
         assert (fact.lost, fact.last, fact.holder, fact.lacking) == (2, 7, 0, {1: 6})
-        assert (fact.walks, fact.reissued) == (0, 0)
 
     def test_one_that_nobody_had_heard_of(self) -> None:
         farewell = Farewell(3, reissue=True)
@@ -128,11 +127,20 @@ class TestWalks:
         removed(farewell, parted(0, 2, sent=1, walks=True), parted(1, 2, sent=1, walks=True))
         assert farewell.walks == 0
 
-    def test_models_that_do_not_walk_are_not_counted(self) -> None:
-        farewell = Farewell(3, reissue=True)
+    @pytest.mark.parametrize("reissue", [True, False])
+    def test_where_no_models_walk_the_living_have_enough_of_them(self, reissue: bool) -> None:
+        farewell = Farewell(4, reissue)
+        for lost in (0, 1, 2):
+            farewell.lose(lost)
+            removed(farewell, *(parted(node, lost, 5) for node in range(lost + 1, 4)))
+            assert farewell.walks >= len(farewell.living)
+
+    def test_nodes_that_have_stopped_walking_say_what_there_was(self) -> None:
+        """Some already mix, others wait for the last models: what the walks were is still counted in full."""
+        farewell = Farewell(3, reissue=False)
         farewell.lose(2)
-        fact = removed(farewell, parted(0, 2, 5), parted(1, 2, 5))
-        assert (fact.walks, fact.reissued, farewell.walks) == (0, 0, 3)
+        fact = removed(farewell, parted(0, 2, 9, sent=5, received=3), parted(1, 2, sent=1, received=4, walks=True))
+        assert fact.walks == 0 and farewell.walks == 3
 
     def test_walks_that_came_from_an_earlier_lost_node_are_not_forgotten(self) -> None:
         """Node 2 gave its walk to node 1 and was lost; node 1 has two then, and loses them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from rich.console import Console
 
 from decentralized import config
 from decentralized.build import BuiltIn
-from decentralized.control import Evaluated, Finished, Listening, RoundDone
+from decentralized.control import Evaluated, Exited, Finished, Listening, RoundDone, Status
 from decentralized.run_directory import RunDirectory
 from launch.ip_map import LOCAL
 from launch.plan import Plan
 from launch.progress import View, duration, number, size
-from launch.state import RunState
+from launch.state import SILENT_S, RunState
 from tests.unit.launch.conftest import DEMO
 
 
@@ -58,6 +59,44 @@ def test_nodes_may_be_many_evaluations_apart_and_memory_stays_bounded() -> None:
     for round in range(5_000):
         state.hear(Evaluated(0, round, {}))
     assert len(state.evaluations) < 100
+
+
+def test_nodes_that_begin_again_are_where_the_check_point_is() -> None:
+    state = RunState(2, 10)
+    for node in range(2):
+        state.hear(Listening(node, "tcp://h:1", 100 + node))
+        state.hear(RoundDone(node, 7 + node, 0.5, 100))
+        state.hear(Status(node, "waiting", 1 - node, 99.0, None))
+    state.hear(Finished(1, 10, 1.0, {}, {"bytes_sent": 5}))
+    state.hear(Exited(0, -9))
+    state.restart(5)
+    assert state.round == {0: 5, 1: 5} and state.slowest_round == 5
+    assert not state.addresses and not state.finished and not state.gone and state.waits() == {}
+    state.hear(Listening(0, "tcp://h:2", 200))
+    assert state.pids == {0: 200, 1: 101}
+
+
+def test_who_waits_for_whom_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    state = RunState(4, 10)
+    state.hear(Status(0, "waiting", 1, 5.0, None))
+    now += SILENT_S  # node 0 says nothing any more: nobody knows whether it still waits
+    state.hear(Status(1, "training", None, 50.0, None))
+    state.hear(Status(2, "waiting", 3, 2.0, None))
+    state.hear(Status(3, "waiting", 1, 20.0, None))
+    assert state.waits() == {2: 3, 3: 1}
+    assert state.waits(longer_than_s=2.0) == {3: 1}
+    assert state.silence(0) == SILENT_S and state.silence(3) == 0.0
+    state.hear(Status(3, "training", None, 0.0, None))
+    assert state.waits() == {2: 3}
+
+
+def test_a_node_that_is_gone_is_told_with_how_it_went() -> None:
+    state = RunState(2, 10)
+    state.hear(Exited(0, 0))
+    state.hear(Exited(1, -9))
+    assert state.gone == {0: "left", 1: "dead (-9)"}
 
 
 @pytest.mark.parametrize(

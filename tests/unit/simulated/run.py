@@ -25,6 +25,7 @@ from decentralized.control import (
     Exited,
     Fact,
     Failed,
+    Finished,
     Halt,
     HaltAt,
     Halted,
@@ -76,6 +77,7 @@ class SimulatedRun:
         self.coordinator = Coordinator(graph.nodes, 1, directory, Network(**network))
         self.saved: dict[tuple[NodeId, int], Any] = dict(saved or {})
         self.heard: list[Fact] = []  # what agent 0 said
+        self.heard_at_first_end = 0  # how much of it when the first node finished
         self.told: list[AnyFact] = []  # what it heard of nodes
         self.begun: dict[NodeId, int] = {}  # the newest round of each node
         self.promised: dict[NodeId, int] = {}  # not to begin a later one
@@ -136,12 +138,21 @@ class SimulatedRun:
         return tell
 
     def _begins(self, node: NodeId, round: int) -> None:
-        halt = self.nodes[node].keeper.halt_at
-        assert halt is not None or round <= self.promised.get(node, round), "it had promised not to begin this round"
-        assert halt is None or round <= max(halt.round, 1) or halt.round == 0, "it runs past the halt"
-        self.begun[node] = round
+        keeper, self.begun[node] = self.nodes[node].keeper, round
+        if not keeper.synchronous:
+            self.promised.pop(node, None)  # it was asked before its walks began, and halts with them
+        elif keeper.halt_at is None:
+            assert round <= self.promised.get(node, round), "it had promised not to begin this round"
+        else:
+            assert round <= keeper.halt_at.round or not keeper.halt_at.round, "it runs past the halt"
+
+    def _rounds_in_step(self) -> list[int]:
+        """The newest rounds of the nodes that have common ones."""
+        return [round for node, round in self.begun.items() if self.nodes[node].keeper.synchronous]
 
     def _hear(self, node: NodeId, fact: AnyFact) -> None:
+        if isinstance(fact, Finished) and not self.heard_at_first_end:
+            self.heard_at_first_end = len(self.heard)
         self.told.append(fact)
         self._obey(self.coordinator.hear(fact))
 
@@ -150,7 +161,7 @@ class SimulatedRun:
         for fact in facts:
             self.on_heard(fact)
             if isinstance(fact, HaltAt) and fact.round:
-                assert fact.round >= max(self.begun.values(), default=0), "a round that some node has begun is skipped"
+                assert fact.round >= max(self._rounds_in_step(), default=0), "some node has begun a later one"
             if isinstance(fact, Kill):
                 self._doomed.update(fact.nodes)
             if isinstance(fact, Rollback):
@@ -195,9 +206,10 @@ class SimulatedRun:
             self.up[node].append(Exited(node, status))
 
     def fail(self, node: NodeId) -> None:
-        """It raises."""
+        """It raises, unless it has only to leave."""
         if node in self.crew.working:
-            self.up[node].append(Failed(node, 0, "ValueError", "x", "", 1))
+            if not any(isinstance(fact, Finished) and fact.node == node for fact in [*self.told, *self.up[node]]):
+                self.up[node].append(Failed(node, 0, "ValueError", "x", "", 1))
             self.kill(node, 1)
 
     def accuse(self, node: NodeId) -> None:
@@ -216,7 +228,7 @@ class SimulatedRun:
             mock.patch.object(checkpoint, "write", self._write),
             mock.patch.object(checkpoint, "prune", return_value=None),
         ):
-            while self.crew.working and self.coordinator.abort is None:
+            while not self.coordinator.done and self.coordinator.abort is None:
                 self._steps += 1
                 self._now += 0.001
                 for at, event in [item for item in self._events if item[0] <= self._steps]:
@@ -224,10 +236,6 @@ class SimulatedRun:
                     event()
                 self._act()
                 self._watch_out()
-            for node in self.nodes:
-                while self.up[node] and self.coordinator.abort is None:
-                    self._move("up", node, node)
-        assert self.coordinator.done or self.coordinator.abort is not None
         return self
 
     def _act(self) -> None:
@@ -239,6 +247,8 @@ class SimulatedRun:
             self._sweep()
             return
         actions += [("step", node, node) for node in self.crew.working]
+        if not actions:  # all are gone, and only events are to come
+            return
         self._move(*self.random.choices(actions, [self._speed[action] for action in actions])[0])
 
     def _sweep(self) -> None:
