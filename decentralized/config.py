@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
+from decentralized.clusters import Kubernetes, Slurm
 from decentralized.errors import ConfigError
 from decentralized.explain import Reading, explain
 from decentralized.mistakes import expected
@@ -65,6 +66,9 @@ class Network(Settings):
     """With on_peer_loss = "continue": a neighbor of the lost node starts the walks anew that were lost with it."""
     non_finite: Literal["reject", "accept"] = "reject"
     """What to do with a message that holds NaN or infinity: leave it out and count it, or mix it."""
+    security: Literal["auto", "curve", "plain"] = "auto"
+    """Encrypt and authenticate with a key pair for each node (curve), or show a common token in clear text (plain).
+    auto: curve unless all addresses are loopback."""
     ports: tuple[int, int] | None = None
     """First and last port that nodes may listen on; any free port when not given."""
 
@@ -121,6 +125,10 @@ class Experiment(Settings):
     """How often all state is saved."""
     processes: Processes = Processes()
     """How node processes are made."""
+    slurm: Slurm = Slurm()
+    """What `launch --via slurm` asks for."""
+    kubernetes: Kubernetes = Kubernetes()
+    """What `launch --via kubernetes` asks for."""
 
 
 def evaluated_nodes(evaluation: Evaluation, nodes: int) -> frozenset[NodeId]:

@@ -25,14 +25,14 @@ class Fact(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class Warm(Fact, frozen=True, tag=True):
-    """The fork server has imported and loaded everything."""
+    """The fork server has imported and loaded everything. `identity`: what all machines must have in common."""
 
     seconds: float
     parameters: int
     train_samples: int
     test_samples: int
     targets: list[list[NodeId]]
-    graph_hash: str
+    identity: dict[str, str]
 
 
 class Refused(Fact, frozen=True, tag=True):
@@ -45,11 +45,12 @@ class Refused(Fact, frozen=True, tag=True):
 
 
 class Listening(Fact, frozen=True, tag=True):
-    """A node is up and can be reached."""
+    """A node is up and can be reached. `key`: the public key that it made for itself; none without encryption."""
 
     node: NodeId
     address: str
     pid: int
+    key: str = ""
 
 
 class RoundDone(Fact, frozen=True, tag=True):
@@ -127,19 +128,27 @@ class Summed(Fact, frozen=True, tag=True):
 
 
 class Prepare(Fact, frozen=True, tag=True):
-    """To the fork server, first of all: what the nodes will run. `host` is the address that its nodes listen on."""
+    """To the fork server, first of all: what the nodes will run.
+
+    The nodes listen on the address or interface `bind`, which the others reach as `host`.
+    """
 
     config: str
     data_root: str
     host: str
+    bind: str
 
 
 class Start(Fact, frozen=True, tag=True):
-    """To the fork server: start these nodes, in their `life`-th life, from check-point `number` (0: from nothing)."""
+    """To the fork server: start these nodes, in their `life`-th life, from check-point `number` (0: from nothing).
+
+    They make key pairs for themselves if `encrypted`, and else show `token`.
+    """
 
     nodes: list[NodeId]
     run: str
     token: str
+    encrypted: bool
     directory: str
     life: int = 1
     number: int = 0
@@ -210,11 +219,15 @@ class HaltAt(Fact, frozen=True, tag=True):
 
 
 class Ready(Fact, frozen=True, tag=True):
-    """From a machine's agent: it can start its nodes in this life. `numbers`: check-points that all of them have."""
+    """From a machine's agent: it can start its nodes in this life. `numbers`: check-points that all of them have.
+
+    `identity`: what its fork server has in common with those of the others; told in the first life.
+    """
 
     machine: int
     life: int
     numbers: list[int]
+    identity: dict[str, str] = {}
 
 
 class Begin(Fact, frozen=True, tag=True):
@@ -285,9 +298,10 @@ class Silent(Fact, frozen=True, tag=True):
 
 
 class Addresses(Fact, frozen=True, tag=True):
-    """To the nodes: where all nodes are; the run begins."""
+    """To the nodes: where all nodes are, and their public keys; the run begins."""
 
     book: dict[NodeId, str]
+    keys: dict[NodeId, str]
 
 
 class Stop(Fact, frozen=True, tag=True):
@@ -300,8 +314,7 @@ class Join(Fact, frozen=True, tag=True):
     """From a machine's agent to agent 0: I am here, and this is what I run."""
 
     machine: int
-    version: str
-    digest: str
+    identity: dict[str, str]
 
 
 class Welcome(Fact, frozen=True, tag=True):
@@ -324,6 +337,19 @@ class Abort(Fact, frozen=True, tag=True):
     exit_code: int
 
 
+class Said(Fact, frozen=True, tag=True):
+    """From an attached agent to its launcher: a line for people."""
+
+    line: str
+
+
+class Opened(Fact, frozen=True, tag=True):
+    """From an attached agent to its launcher: its process, and its run directory (empty while it is not known)."""
+
+    directory: str
+    pid: int
+
+
 class Tell(Protocol):
     """Passes a fact on; droppable ones may be left out when nobody listens fast enough."""
 
@@ -334,7 +360,7 @@ AnyFact = (
     Prepare | Warm | Refused | Listening | RoundDone | Evaluated | Finished | Failed | Exited | Start | Kill
     | Addresses | Stop | Join | Welcome | Abort | Proposed | Decided | Contributed | Summed | Clear | Cleared
     | Status | Checkpointed | Halted | Committed | Halt | Begun | HaltAt | Ready | Begin | Rollback | Silent
-    | Bereaved | Lost | Parted | Removed
+    | Bereaved | Lost | Parted | Removed | Said | Opened
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

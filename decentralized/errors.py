@@ -18,6 +18,7 @@ DecentralizedError                1
 |   `-- CheckpointBroken              a check-point that is missing, torn, damaged or of another format
 |-- StateError                        a memory that cannot be kept, or that is not this component's
 `-- StartError                    9   processes or machines that did not come up
+    `-- KeyFileError                  a run's key that is missing, or that others can read
 Interrupted                     130   Ctrl-C
 """
 
@@ -139,6 +140,10 @@ class StartError(DecentralizedError):
     """Processes or machines did not come up."""
 
     exit_code = 9
+
+
+class KeyFileError(StartError):
+    """The key that the agents of a run share is missing, is none, or can be read by others."""
 
 
 class Interrupted(DecentralizedError):

@@ -36,6 +36,7 @@ from decentralized.control import (
     Refused,
     Removed,
     Rollback,
+    Said,
     Start,
     Stop,
     Summed,
@@ -52,10 +53,10 @@ from launch.coordinator import Coordinator
 from launch.limits import check_limit, raise_limit
 from launch.live import LiveFile
 from launch.liveness import committed_checkpoints
-from launch.meeting import join, refusal, revive
+from launch.meeting import examine, join, revive
 from launch.plan import Plan
 from launch.progress import View
-from launch.signals import Signals
+from launch.signals import Signals, Stops
 from launch.stalls import cycle_in
 from launch.state import RunState
 from launch.warm_parent import WarmParent
@@ -68,7 +69,7 @@ LEAVE_S = 10.0  # how long finished nodes may take to leave
 class Agent:
     """Runs the nodes of one machine to their end."""
 
-    def __init__(self, plan: Plan, view: View) -> None:
+    def __init__(self, plan: Plan, view: View, orders: Stops | None = None) -> None:
         self._plan, self._view = plan, view
         self._network_settings = plan.experiment.network
         self._share = list(plan.share)
@@ -77,7 +78,7 @@ class Agent:
         self._joined = {plan.machine}
         self._ended: Fact | None = None  # Stop or Abort, once it has been decided
         self._left: set[int] = set()
-        self._signals = Signals()
+        self._signals = Signals(orders)
         self._stopping = self._bereaved = False
         self._life = 1
         self._clearing = False  # the nodes of the last life are being ended
@@ -89,7 +90,7 @@ class Agent:
             stack.enter_context(self._signals.noted())
             self._agents: AgentNetwork | None = None
             if len(self._plan.ip_map.machines) > 1:
-                self._agents = AgentNetwork(self._plan.machine, self._plan.ip_map, self._network_settings.deadline_s)
+                self._agents = AgentNetwork(self._plan, self._view.say)
                 stack.callback(self._agents.close)
             self._welcome = self._meet()
             self._directory = RunDirectory.join(self._welcome.directory)
@@ -114,7 +115,7 @@ class Agent:
         error: DecentralizedError | None = None
         try:
             self._event("start", version=__version__, nodes=len(self._share), host=platform.node(), pid=os.getpid())
-            self._parent.tell(Prepare(config.dump(self._plan.experiment), str(self._plan.data_root), self._host))
+            self._parent.tell(self._preparation())
             while not self._over():
                 self._look()
         except DecentralizedError as caught:
@@ -142,9 +143,9 @@ class Agent:
         if self._leads:
             records.write_summary(self._directory, self._plan, self._state, error)
 
-    @property
-    def _host(self) -> str:
-        return self._plan.ip_map.machines[self._plan.machine].host
+    def _preparation(self) -> Prepare:
+        plan, entry = self._plan, self._plan.ip_map.machines[self._plan.machine]
+        return Prepare(config.dump(plan.experiment), str(plan.data_root), entry.host, entry.bound)
 
     def _over(self) -> bool:
         if isinstance(self._ended, Abort):
@@ -188,7 +189,7 @@ class Agent:
         if isinstance(fact, Exited):
             self._left.add(fact.node)
             self._event("exit", node=fact.node, status=fact.status)
-        self._state.hear(fact)
+        self._note(fact)
         if self._leads:
             self._broadcast(self._coordinator.hear(fact))
         elif self._agents is not None:
@@ -201,8 +202,13 @@ class Agent:
         elif not self._leads:
             self._obey(fact)
         else:
-            self._state.hear(fact)
+            self._note(fact)
             self._broadcast(self._coordinator.hear(fact))
+
+    def _note(self, fact: AnyFact) -> None:
+        """What people are shown."""
+        self._state.hear(fact)
+        self._view.hear(fact)
 
     def _broadcast(self, facts: list[Fact]) -> None:
         """What agent 0 decided: to every other machine, and to this one."""
@@ -221,6 +227,8 @@ class Agent:
             mine = sorted(set(fact.nodes) & set(self._share))
             if mine:
                 self._parent.tell(Kill(mine))
+        elif isinstance(fact, Said):
+            self._view.say(fact.line)
         elif isinstance(fact, Bereaved):
             self._bereaved = True
             self._event("lost", node=fact.node, reason=fact.reason)
@@ -231,6 +239,7 @@ class Agent:
             self._roll_back(fact)
         elif isinstance(fact, Addresses):
             self._state.began = self._state.began or time.monotonic()
+            self._view.hear(fact)
             self._event("run", nodes=len(fact.book), pids=[self._state.pids.get(node) for node in self._share])
             self._parent.tell(fact)
         elif isinstance(fact, Stop):
@@ -242,6 +251,7 @@ class Agent:
 
     def _warm_done(self, fact: Warm) -> None:
         self._event("warm", seconds=fact.seconds, parameters=fact.parameters)
+        self._identity = fact.identity
         check_limit(self._files, len(self._share), max(map(len, fact.targets), default=0))
         records.write_graph(self._directory, fact.targets)
         pieces = len(Graph(tuple(tuple(targets) for targets in fact.targets)).pieces())
@@ -253,7 +263,7 @@ class Agent:
         self._report_ready(numbers)
 
     def _report_ready(self, numbers: list[int]) -> None:
-        ready = Ready(self._plan.machine, self._life, numbers)
+        ready = Ready(self._plan.machine, self._life, numbers, self._identity)
         if self._leads:
             self._broadcast(self._coordinator.hear(ready))
         elif self._agents is not None:
@@ -262,13 +272,16 @@ class Agent:
     def _begin(self, begin: Begin) -> None:
         """Start this machine's nodes."""
         self._left.clear()
+        self._view.hear(begin)
         self._state.restart(begin.number)
         if begin.number:
             self._view.say(f"going on from check-point {begin.number}")
         self._event("begin", life=begin.life, checkpoint=begin.number)
         welcome = self._welcome
         directory = str(self._directory.path.absolute())
-        self._parent.tell(Start(self._share, welcome.run, welcome.token, directory, begin.life, begin.number))
+        encrypted = self._plan.encrypted
+        start = Start(self._share, welcome.run, welcome.token, encrypted, directory, begin.life, begin.number)
+        self._parent.tell(start)
 
     def _roll_back(self, fact: Rollback) -> None:
         """End this machine's nodes: all begin a new life together."""
@@ -342,7 +355,9 @@ class Agent:
 
     def _admit(self, machine: int, fact: Join) -> None:
         """Another machine has come: it must run the same thing."""
-        abort = refusal(self._plan, machine, fact)
+        abort, warnings = examine(self._plan, machine, fact)
+        for line in warnings:
+            self._view.say(f"warning: {line}")
         if abort is not None:
             self._broadcast([abort])
         elif self._agents is not None:

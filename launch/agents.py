@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -14,29 +13,31 @@ from decentralized import control
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.control import AnyFact, Fact
 from decentralized.errors import StartError
+from decentralized.transport.security import Plain, Security
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Message, Payload
-from launch.ip_map import AGENT_PORT, IpMap
+from launch.key import default_key
+from launch.plan import Plan
 
 RUN = b"agents\0\0"  # agents meet before the run has an id
-TOKEN_VARIABLE = "DECENTRALIZED_TOKEN"
 KIND = "facts"
+OPEN_TOKEN = "decentralized"  # without encryption and without a key: keeps out only what comes by mistake
 MAX_WAITING = 1_000_000
 
 
 class AgentNetwork:
-    """This machine's end. Set DECENTRALIZED_TOKEN to the same secret on all machines to keep strangers out."""
+    """This machine's end. `log` takes one line for each kind of stranger that is not let in."""
 
-    def __init__(self, machine: int, ip_map: IpMap, deadline_s: float) -> None:
-        entry = ip_map.machines[machine]
-        port = entry.port or AGENT_PORT + machine
-        token = os.environ.get(TOKEN_VARIABLE, "decentralized")
-        self._machine = machine
+    def __init__(self, plan: Plan, log: Callable[[str], None]) -> None:
+        self._machine = machine = plan.machine
+        ip_map, deadline_s = plan.ip_map, plan.experiment.network.deadline_s
+        port = ip_map.agent_port(machine)
+        bind, security = ip_map.machines[machine].bound, security_of(plan)
         try:
-            self._transport = ZeroMqTransport(machine, token, entry.host, range(port, port + 1), deadline_s)
+            self._transport = ZeroMqTransport(machine, security, bind, range(port, port + 1), deadline_s, log)
         except StartError as error:
             advice = 'Another run may use it: give this machine another "port" in the IP map, on every machine.'
-            raise StartError(str(error), advice) from None
+            raise StartError(str(error), advice if "no free port" in str(error) else error.advice) from None
         addresses = {index: ip_map.agent_address(index) for index in range(len(ip_map.machines))}
         self._transport.introduce(addresses)
         self.others = [index for index in addresses if index != machine] if machine == 0 else [0]
@@ -70,3 +71,12 @@ class AgentNetwork:
         until = time.monotonic() + patience_s
         self._channel.drain(lambda: self._channel.idle or time.monotonic() > until)
         self._transport.close()
+
+
+def security_of(plan: Plan) -> Security:
+    """How this machine's agent proves that it belongs to the run. Raises KeyFileError."""
+    if plan.encrypted:
+        return (plan.key or default_key()).curve(plan.machine, len(plan.ip_map.machines))
+    if plan.key is not None or plan.ip_map.loopback:
+        return Plain((plan.key or default_key()).token())
+    return Plain(OPEN_TOKEN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,33 @@ Data = Annotated[
 Map = Annotated[Path | None, typer.Option("--ip-map", help="JSON file: machine id to address.", show_default=False)]
 
 
+
+class Via(str, Enum):
+    """The launchers: each is a module of launch/via with a function `launch(request)`."""
+
+    ssh = "ssh"
+    slurm = "slurm"
+    kubernetes = "kubernetes"
+    ray = "ray"
+
+
+Machine = Annotated[
+    int | None,
+    typer.Option(
+        "--machine",
+        help="This machine's id in the IP map; else what Slurm, MPI, torchrun or Kubernetes says, else 0.",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", help="File with the key of all machines; else ~/.config/decentralized/key.", show_default=False
+    ),
+]
+Attached = Annotated[bool, typer.Option("--attached", hidden=True, help="Obey a launcher at standard input.")]
+
+
 def _data_names() -> list[str]:
     from decentralized.data.cards import card_names
 
@@ -83,29 +111,53 @@ def run(
     config: ConfigOrIni,
     set: Sets = None,
     ip_map: Map = None,
-    machine: Annotated[int, typer.Option("--machine", help="This machine's id in the IP map.")] = 0,
+    machine: Machine = None,
+    key: Key = None,
+    attached: Attached = False,
     out: Annotated[Path, typer.Option("--out", help="Folder in which the run directory is made.")] = Path("runs"),
     data: Data = None,
     report: Annotated[bool, typer.Option(help="Make plots and a report when the run has finished.")] = True,
 ) -> None:
     """Start this machine's nodes and wait until the run has ended."""
     from launch.commands.run import run as command
+    from launch.here import Here
 
-    command(config, set or [], ip_map, machine, out, data, report)
+    command(config, set or [], Here(ip_map, machine, key, attached), out, data, report)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The run directory.", show_default=False)],
     ip_map: Map = None,
-    machine: Annotated[int, typer.Option("--machine", help="This machine's id in the IP map.")] = 0,
+    machine: Machine = None,
+    key: Key = None,
+    attached: Attached = False,
     data: Data = None,
     report: Annotated[bool, typer.Option(help="Make plots and a report when the run has finished.")] = True,
 ) -> None:
     """Go on with a run that was stopped or died, from its newest check-point."""
     from launch.commands.resume import resume as command
+    from launch.here import Here
 
-    command(run, ip_map, machine, data, report)
+    command(run, Here(ip_map, machine, key, attached), data, report)
+
+
+@app.command()
+def launch(
+    config: ConfigOrIni,
+    via: Annotated[Via, typer.Option("--via", help="How.")],
+    set: Sets = None,
+    ip_map: Map = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the run directory is made.")] = Path("runs"),
+    data: Data = None,
+    report: Annotated[bool, typer.Option(help="Make plots and a report when the run has finished.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be submitted.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy this project to every machine first (ssh).")] = False,
+) -> None:
+    """Start every machine's nodes from here."""
+    from launch.commands.launch import launch as command
+
+    command(config, set or [], via.value, ip_map, out, data, report=report, dry_run=dry_run, copy=copy)
 
 
 @app.command()
@@ -114,6 +166,21 @@ def check(config: ConfigOrIni, set: Sets = None, ip_map: Map = None, data: Data 
     from launch.commands.check import check as command
 
     command(config, set or [], ip_map, data)
+
+
+@app.command(hidden=True)
+def probe(
+    config: Config,
+    ip_map: Map = None,
+    machine: Machine = None,
+    data: Data = None,
+    needs: Annotated[bool, typer.Option("--needs", help="Try one step of training, for the memory it takes.")] = False,
+) -> None:
+    """What a launcher wants to know of this machine, as JSON."""
+    from launch.commands.probe import probe as command
+    from launch.here import Here
+
+    command(config, Here(ip_map, machine), data, needs)
 
 
 @app.command("import-ini")

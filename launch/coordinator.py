@@ -29,6 +29,7 @@ from decentralized.control import (
     Refused,
     Rollback,
     RoundDone,
+    Said,
     Silent,
     Stop,
 )  # fmt: skip
@@ -37,6 +38,7 @@ from decentralized.run_directory import RunDirectory
 from decentralized.types import NodeId
 from launch.farewell import Farewell
 from launch.halts import Halts
+from launch.hello import differences
 from launch.loss import Loss
 
 LASTING = ("ConfigError", "HelloMismatch", "StateError", "StorageError")  # a new life would end the same way
@@ -64,6 +66,7 @@ class Coordinator:
         self._farewell = Farewell(self._nodes, self._network.reissue_walks)
         self._halts = Halts(self._nodes)
         self._book: dict[NodeId, str] = {}
+        self._keys: dict[NodeId, str] = {}  # public ones
         self._round: dict[NodeId, int] = {}  # the last one that a node completed
         self._finished: set[NodeId] = set()
         self._exited: set[NodeId] = set()
@@ -97,8 +100,8 @@ class Coordinator:
 
     def _hear_node(self, fact: AnyFact) -> list[Fact]:
         if isinstance(fact, Listening):
-            self._book[fact.node] = fact.address
-            return [Addresses(self._book)] if len(self._book) == self._nodes else []
+            self._book[fact.node], self._keys[fact.node] = fact.address, fact.key
+            return [Addresses(self._book, self._keys)] if len(self._book) == self._nodes else []
         if isinstance(fact, RoundDone):
             self._round[fact.node] = fact.round
         if isinstance(fact, Finished):
@@ -131,10 +134,17 @@ class Coordinator:
         if len(self._ready) < self._machines or not self._gathering:
             return []
         self._gathering = False
+        notes: list[Fact] = []
         if self.life == 1:
+            here = self._ready[0].identity
+            for machine, ready in sorted(self._ready.items()):
+                abort, warnings = differences(here, ready.identity, f"machine {machine}")
+                if abort is not None:
+                    return [self._give_up(abort)]
+                notes += map(Said, warnings)
             common = set.intersection(*(set(ready.numbers) for ready in self._ready.values()))
             self._committed = max(common, default=0)
-        return [Begin(self.life, self._committed)]
+        return [*notes, Begin(self.life, self._committed)]
 
     def _halt(self, fact: Halt | Begun | Halted | Checkpointed) -> list[Fact]:
         answers = self._halts.hear(fact, self.running)

@@ -28,6 +28,7 @@ from decentralized.lazy import torch
 from decentralized.prepare import Prepared, prepare, rehearsal, try_out
 from decentralized.types import NodeId
 from launch.heap import give_memory_back
+from launch.hello import when_warm
 from launch.node_process import die_with_parent, run_child
 from launch.warm_parent import python
 
@@ -117,7 +118,7 @@ class ForkServer:
         gc.freeze()  # the collector never touches, and so never copies, the pages that all nodes share
         graph = [list(targets) for targets in prepared.graph.targets]
         counts = len(prepared.data.train), len(prepared.data.test)
-        self._tell(Warm(time.monotonic() - began, prepared.parameters, *counts, graph, prepared.graph_hash))
+        self._tell(Warm(time.monotonic() - began, prepared.parameters, *counts, graph, when_warm(prepared)))
 
     def _start(self, nodes: list[NodeId], start: Start) -> None:
         ours, theirs = socket.socketpair()
@@ -140,7 +141,7 @@ class ForkServer:
         pid = os.fork()
         if pid == 0:
             self._forget(ours)
-            run_child(prepared, nodes, theirs, start, preparation.host, parent)
+            run_child(prepared, nodes, theirs, start, preparation, parent)
         return pid
 
     def _forget(self, ours: socket.socket) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from decentralized.errors import ConfigError
 from decentralized.mistakes import nearest, sentence, shown
 from decentralized.settings import Settings
+from decentralized.transport.addresses import bracketed, is_loopback
 
 AGENT_PORT = 29400  # machine m's agent listens on this port plus m, unless its entry says another
 
@@ -22,11 +23,26 @@ class Machine(Settings):
     """One machine of an IP map."""
 
     host: Annotated[str, Field(min_length=1)]
-    """Name or address that the others use, and on which the nodes listen."""
+    """Name or address that the others use, and on which this machine listens unless `bind` says another."""
     port: Annotated[int, Field(gt=0, lt=65536)] | None = None
     """Port of the machine's agent; 29400 plus the machine id when not given."""
     nodes: Annotated[int, Field(ge=0)] | None = None
     """How many nodes run here; evenly split when not given."""
+    bind: Annotated[str, Field(min_length=1)] | None = None
+    """Address or interface to listen on where it is not `host`; "*" for all."""
+    ssh: Annotated[str, Field(min_length=1, pattern=r"^[^-\s]\S*$")] | None = None
+    """Where `launch --via ssh` logs in, such as "user@host"; `host` when not given."""
+    workdir: Annotated[str, Field(min_length=1)] | None = None
+    """Folder on this machine in which a launcher starts the agent."""
+    python: Annotated[str, Field(min_length=1)] | None = None
+    """The Python that a launcher uses there."""
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default={})
+    """Environment variables that a launcher sets there."""
+
+    @property
+    def bound(self) -> str:
+        """What the machine listens on."""
+        return self.bind or self.host
 
 
 MACHINE_KEYS = list(Machine.model_fields)
@@ -41,8 +57,15 @@ class IpMap:
     def agent_address(self, machine: int) -> str:
         """The ZeroMQ address of a machine's agent."""
         entry = self.machines[machine]
-        host = f"[{entry.host}]" if ":" in entry.host else entry.host
-        return f"tcp://{host}:{entry.port or AGENT_PORT + machine}"
+        return f"tcp://{bracketed(entry.host)}:{self.agent_port(machine)}"
+
+    def agent_port(self, machine: int) -> int:
+        return self.machines[machine].port or AGENT_PORT + machine
+
+    @property
+    def loopback(self) -> bool:
+        """Whether all machines are this one."""
+        return all(is_loopback(machine.host) for machine in self.machines)
 
     def split(self, nodes: int) -> list[range]:
         """The nodes of each machine: consecutive ids, as many as each entry says, or evenly. Raises ConfigError."""
@@ -70,8 +93,12 @@ class IpMap:
             raise ConfigError([f"network.ports: {list(ports)} are {count} ports, and {host} has {most} nodes"])
 
     def dump(self) -> str:
-        entries = {str(index): machine.model_dump(exclude_none=True) for index, machine in enumerate(self.machines)}
-        return json.dumps(entries, indent=2) + "\n"
+        """As JSON; `load` gives the same map."""
+        return json.dumps(self.entries(), indent=2) + "\n"
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """What was said of each machine."""
+        return {str(index): machine.model_dump(exclude_defaults=True) for index, machine in enumerate(self.machines)}
 
 
 LOCAL = IpMap((Machine(host="127.0.0.1"),))

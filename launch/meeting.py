@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from decentralized import __version__, errors
+from decentralized import errors
 from decentralized.control import Abort, Join, Welcome
 from decentralized.errors import DecentralizedError, Interrupted, StartError
-from launch import records
 from launch.agents import AgentNetwork
+from launch.hello import before_start, differences
 from launch.plan import Plan
 from launch.progress import View
 from launch.signals import Signals
@@ -22,7 +22,7 @@ def join(plan: Plan, network: AgentNetwork, signals: Signals, view: View) -> Wel
 
     Raises StartError when machine 0 does not answer in time, Interrupted, and whatever machine 0 ends the run with.
     """
-    network.tell([Join(plan.machine, __version__, records.digest(plan))])
+    network.tell([Join(plan.machine, before_start(plan))])
     where = plan.ip_map.agent_address(0)
     began = reminded = time.monotonic()
     while True:
@@ -42,15 +42,10 @@ def join(plan: Plan, network: AgentNetwork, signals: Signals, view: View) -> Wel
         time.sleep(TICK_S)
 
 
-def refusal(plan: Plan, machine: int, fact: Join) -> Abort | None:
-    """Why this machine may not take part; None if it runs what machine 0 runs."""
-    if (fact.version, fact.digest) == (__version__, records.digest(plan)):
-        return None
-    other = fact.version != __version__
-    what = f"version {fact.version} there, {__version__} here" if other else "another configuration"
-    message = f"machine {machine} ({plan.ip_map.agent_address(machine)}) does not run the same thing: {what}"
-    mismatch = errors.HelloMismatch
-    return Abort(mismatch.__name__, message, mismatch.advice, mismatch.exit_code)
+def examine(plan: Plan, machine: int, fact: Join) -> tuple[Abort | None, list[str]]:
+    """Why this machine may not take part, if it does not run what machine 0 runs; and warnings."""
+    who = f"machine {machine} ({plan.ip_map.agent_address(machine)})"
+    return differences(before_start(plan), fact.identity, who)
 
 
 def revive(abort: Abort) -> DecentralizedError:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from decentralized import checkpoint
 from decentralized.agreement import NodeAgreement
 from decentralized.channel import Channel
-from decentralized.control import Addresses, ControlLine, Failed, Listening, Silent, Start, Stop
+from decentralized.control import Addresses, ControlLine, Failed, Listening, Prepare, Silent, Start, Stop
 from decentralized.errors import DecentralizedError, NodeFailed, StartError
 from decentralized.in_memory import InMemoryRun
 from decentralized.lazy import torch
@@ -25,6 +25,8 @@ from decentralized.node import Node, channel_settings, departures_of, keeper_of
 from decentralized.prepare import Prepared
 from decentralized.run_directory import NodeDirectory, RunDirectory
 from decentralized.seeding import derive
+from decentralized.transport.addresses import bracketed
+from decentralized.transport.security import Curve, KeyPair, Plain
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import NodeId
 
@@ -44,11 +46,13 @@ def die_with_parent(parent: int) -> None:
 class NodeProcess:
     """One node: its log, its control line, its transport."""
 
-    def __init__(self, prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, host: str) -> None:
-        self._prepared, self._node, self._start, self._host = prepared, node, start, host
+    def __init__(
+        self, prepared: Prepared, node: NodeId, connection: socket.socket, start: Start, preparation: Prepare
+    ) -> None:
+        self._prepared, self._node, self._start, self._preparation = prepared, node, start, preparation
         self._control = ControlLine(connection)
         self._stop: Stop | None = None
-        self._book: dict[NodeId, str] = {}
+        self._addresses: Addresses | None = None
         self._agreement = NodeAgreement(node, self._control.tell)
         self._keeper = keeper_of(prepared, node, self._control.tell, start.number)
         self._connected: Channel | None = None
@@ -107,16 +111,21 @@ class NodeProcess:
         """Open the transport, say where it is, and wait for the others."""
         network = self._prepared.experiment.network
         ports = range(network.ports[0], network.ports[1] + 1) if network.ports else None
-        transport = ZeroMqTransport(self._node, self._start.token, self._host, ports, network.deadline_s, _log)
-        self._control.tell(Listening(self._node, transport.address, os.getpid()))
+        pair = KeyPair.new() if self._start.encrypted else None
+        security = Curve(pair) if pair else Plain(self._start.token)
+        transport = ZeroMqTransport(self._node, security, self._preparation.bind, ports, network.deadline_s, _log)
+        where = f"tcp://{bracketed(self._preparation.host)}:{transport.port}"
+        self._control.tell(Listening(self._node, where, os.getpid(), pair.public if pair else ""))
         until = time.monotonic() + network.start_deadline_s
-        while not self._book:
+        while self._addresses is None:
             self._hear(WATCH_S)
             if time.monotonic() > until:
                 raise StartError(
                     f"node {self._node} waited {network.start_deadline_s:g} s for the other nodes' addresses"
                 )
-        transport.introduce(self._book)
+        if isinstance(security, Curve):
+            security.introduce(self._addresses.keys)
+        transport.introduce(self._addresses.book)
         return transport
 
     def _channel(self, transport: ZeroMqTransport) -> Channel:
@@ -135,7 +144,7 @@ class NodeProcess:
     def _hear(self, timeout_s: float) -> None:
         for fact in self._control.hear(timeout_s):
             if isinstance(fact, Addresses):
-                self._book = fact.book
+                self._addresses = fact
             elif isinstance(fact, Stop):
                 self._stop = fact
             else:
@@ -199,7 +208,12 @@ def _log(line: str) -> None:
 
 
 def run_child(
-    prepared: Prepared, nodes: Sequence[NodeId], connection: socket.socket, start: Start, host: str, parent: int
+    prepared: Prepared,
+    nodes: Sequence[NodeId],
+    connection: socket.socket,
+    start: Start,
+    preparation: Prepare,
+    parent: int,
 ) -> None:
     """The life of a child of the fork server, which has one node or, as threads, all; never returns."""
     code = 1
@@ -211,6 +225,6 @@ def run_child(
         if prepared.experiment.network.transport == "memory":
             code = run_threads(prepared, connection, start)
         else:
-            code = NodeProcess(prepared, nodes[0], connection, start, host).main()
+            code = NodeProcess(prepared, nodes[0], connection, start, preparation).main()
     finally:
         os._exit(code)

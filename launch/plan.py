@@ -8,6 +8,7 @@ from pathlib import Path
 from decentralized.config import Experiment
 from decentralized.run_directory import RunDirectory
 from launch.ip_map import IpMap
+from launch.key import RunKey
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class Plan:
     out: Path
     resumes: RunDirectory | None = None
     """The run that goes on, instead of a new one."""
+    key: RunKey | None = None
+    """What the agents of several machines share, if it was given."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether agents and nodes talk CURVE."""
+        wanted = self.experiment.network.security
+        return wanted == "curve" or (wanted == "auto" and not self.ip_map.loopback)
 
     @property
     def share(self) -> range:

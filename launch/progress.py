@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from decentralized.config import evaluated_nodes
+from decentralized.control import AnyFact
 from decentralized.report.statistics import statistics
 from decentralized.run_directory import RunDirectory
 from decentralized.types import NodeId
@@ -51,6 +52,9 @@ class View:
         with Live(console=self._console, auto_refresh=False, transient=True) as self._live:
             yield
         self._live = None
+
+    def hear(self, fact: AnyFact) -> None:
+        """Each fact that the RunState hears, too: for a view that passes them on."""
 
     def refresh(self) -> None:
         """Called often; draws seldom."""

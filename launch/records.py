@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import sys
@@ -31,12 +30,6 @@ TOTALS = (
     "bytes_resent",
     "messages_sent",
 )
-
-
-def digest(plan: Plan) -> str:
-    """Equal on two machines exactly when configuration and IP map are."""
-    text = config.dump(plan.experiment) + plan.ip_map.dump()
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def write_start(directory: RunDirectory, plan: Plan) -> None:

@@ -21,4 +21,4 @@ def main() -> None:
         sys.exit("expected a Prepare and a Start fact on standard input")
     experiment = config.parse(preparation.config, BuiltIn())
     prepared = prepare(experiment, Path(preparation.data_root))
-    run_child(prepared, nodes, socket.socket(fileno=descriptor), start, preparation.host, parent)
+    run_child(prepared, nodes, socket.socket(fileno=descriptor), start, preparation, parent)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "lazy", "mistakes", "places"),
     ("settings", "interfaces", "overrides", "import_ini", "state_tree", "state_checks"),
-    ("parameters", "seeding", "codec", "compression", "inbox", "metrics", "run_directory", "checkpoint"),
+    ("parameters", "seeding", "codec", "compression", "inbox", "metrics", "run_directory", "checkpoint", "clusters"),
     ("link",),
     ("transport",),
     ("channel", "control"),

@@ -1,24 +1,25 @@
 """Messages over ZeroMQ and TCP: one ROUTER that only receives, and one DEALER for each peer to which this node sends.
 
-A peer proves with the PLAIN handshake that it knows the run's token, before a frame of it takes memory, and binds its
-node id to the connection: ZeroMQ then stamps that id on every frame (its "User-Id"). The handshakes are answered in the
-same poll loop, so a node has no thread of its own besides ZeroMQ's.
+A peer proves who it is in the handshake (security.py), before a frame of it takes memory: ZeroMQ then stamps its node
+id on every frame (its "User-Id"). The handshakes are answered in the same poll loop, so a node has no thread of its own
+besides ZeroMQ's.
 
-Everything that waits is bounded, for strangers and for peers, but for one thing that ZeroMQ cannot bound: a peer with
-the token could send a single message of frames without end. `door.py` bounds the connections.
+Everything that waits is bounded, for strangers and for peers, but for one thing that ZeroMQ cannot bound: a peer of the
+run could send a single message of frames without end. `door.py` bounds the connections.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import zmq
 
 from decentralized.errors import NetworkError, StartError
 from decentralized.link import CHUNK_BYTES
+from decentralized.transport.addresses import bindable, uses_ipv6
 from decentralized.transport.door import Door
+from decentralized.transport.security import Security, Stranger
 from decentralized.types import Buffer, NodeId
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
@@ -44,14 +45,14 @@ class ZeroMqTransport:
     def __init__(
         self,
         node: NodeId,
-        token: str,
+        security: Security,
         host: str = "127.0.0.1",
         ports: range | None = None,
         deadline_s: float = 60.0,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._node = node
-        self._token = token.encode()
+        self._security = security
         self._deadline_ms = min(max(int(deadline_s * 1000), HEARTBEATS_PER_DEADLINE), 2**31 - 1)
         self._addresses: dict[NodeId, str] = {}
         self._dealers: dict[NodeId, zmq.Socket[bytes]] = {}
@@ -60,10 +61,9 @@ class ZeroMqTransport:
         self._handshakes = self._context.socket(zmq.ROUTER)
         self._handshakes.bind(ZAP_ENDPOINT)
         self._router = self._socket(zmq.ROUTER)
-        self._router.ipv6 = ":" in host
-        self._router.plain_server = True
+        security.listen(self._router)
         self._router.zap_domain = b"node"
-        self._router.maxmsgsize = MAX_FRAME_BYTES
+        self._router.maxmsgsize = MAX_FRAME_BYTES + security.overhead_bytes
         self._router.rcvhwm = RECEIVE_QUEUE
         self._router.backlog = BACKLOG
         # Else ZeroMQ keeps for ever what comes from a second connection that gives itself the name of another one.
@@ -72,6 +72,7 @@ class ZeroMqTransport:
         self.refused = self._door.refused
         try:
             self.address = _bind(self._router, host, ports)
+            self.port = int(self.address.rpartition(":")[2])
         except StartError:
             self.close()
             raise
@@ -125,9 +126,8 @@ class ZeroMqTransport:
         dealer.sndhwm = SEND_QUEUE
         # Nobody answers on this connection; a hostile peer that does gets stuck before it takes memory.
         dealer.rcvhwm, dealer.maxmsgsize = 1, MAX_ANSWER_BYTES
-        dealer.ipv6 = "[" in self._addresses[to]
-        dealer.plain_username = str(self._node).encode()
-        dealer.plain_password = self._token
+        dealer.ipv6 = uses_ipv6(self._addresses[to])
+        self._security.connect(dealer, self._node, to)
         dealer.reconnect_ivl, dealer.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
         dealer.connect(self._addresses[to])
         self._dealers[to] = dealer
@@ -148,34 +148,32 @@ class ZeroMqTransport:
                 return
 
     def _answer_handshakes(self) -> None:
-        """ZeroMQ's authentication protocol (RFC 27): say yes to a node id with the run's token, no to anything else."""
+        """ZeroMQ's authentication protocol (RFC 27): yes to the nodes of this run, no to anybody else."""
         for _ in range(MAX_POLLED):
             try:
                 frames = self._handshakes.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             origin, request, mechanism, credentials = frames[0], frames[3], frames[7], frames[8:]
-            why = self._objection(mechanism, credentials)
-            if why is not None:
-                self._door.refuse(why)
-            verdict = [b"200", b"", credentials[0]] if why is None else [b"400", b"not of this run", b""]
+            try:
+                verdict = [b"200", b"", str(self._known(mechanism, credentials)).encode()]
+            except Stranger as stranger:
+                self._door.refuse(str(stranger))
+                verdict = [b"400", b"not of this run", b""]
             self._handshakes.send_multipart([origin, b"", b"1.0", request, *verdict, b""])
 
-    def _objection(self, mechanism: bytes, credentials: Sequence[bytes]) -> str | None:
-        """Why the owner of these credentials is not let in."""
-        if mechanism != b"PLAIN" or len(credentials) != 2:
-            return "another mechanism"
-        user, password = credentials
-        if not hmac.compare_digest(password, self._token):
-            return "a wrong token"
-        if not (user.isdigit() and len(user) < 10 and int(user) in self._addresses):
-            return "an unknown node"
-        return "this node's own id" if int(user) == self._node else None
+    def _known(self, mechanism: bytes, credentials: Sequence[bytes]) -> NodeId:
+        node = self._security.node_of(mechanism, credentials)
+        if node == self._node:
+            raise Stranger("this node's own id")
+        if node not in self._addresses:
+            raise Stranger("an unknown node")
+        return node
 
 
 def _bind(router: zmq.Socket[bytes], host: str, ports: range | None) -> str:
-    shown = f"[{host}]" if ":" in host else host
     try:
+        shown, router.ipv6 = bindable(host)
         for port in ports or [0]:  # 0: the system chooses
             try:
                 router.bind(f"tcp://{shown}:{port}")
@@ -184,7 +182,10 @@ def _bind(router: zmq.Socket[bytes], host: str, ports: range | None) -> str:
                     raise
             else:
                 return router.getsockopt_string(zmq.LAST_ENDPOINT)
-    except zmq.ZMQError as error:
-        raise StartError(f"cannot listen on {host}: {error}", "Is it an address of this machine?") from None
+    except (zmq.ZMQError, OSError) as error:
+        raise StartError(
+            f"cannot listen on {host}: {error}",
+            'Is it an address of this machine? Where the others use another one, set "bind" in the IP map.',
+        ) from None
     wanted = f"{ports.start} to {ports.stop - 1}" if ports else "any range"
     raise StartError(f"no free port on {host} in {wanted}", "Widen network.ports.")

@@ -17,7 +17,9 @@ BASE_BYTES = 8 * 1024 * 1024  # private memory of a forked node besides its mode
 
 def check(path: Path, overrides: list[str], ip_map: Path | None, data: Path | None) -> None:
     """First the file, which needs no torch; then data, graph and model, with one step of training."""
-    plan = make_plan(path, overrides, ip_map, 0, Path("runs"), data)
+    from launch.here import Here
+
+    plan = make_plan(path, overrides, Here(ip_map, machine=0), Path("runs"), data)
     from decentralized.prepare import prepare, try_out  # from here on it may take seconds
     from launch.commands.output import say
     from launch.progress import title
@@ -46,19 +48,28 @@ def _warnings(prepared: Prepared) -> list[str]:
 def _needs(prepared: Prepared, memory: Memory) -> list[str]:
     from launch.progress import size
 
-    nodes = prepared.experiment.nodes
-    node = BASE_BYTES + memory.parameters + memory.gradient + memory.optimizer + memory.messages
-    arrays = [
-        array
-        for part in (prepared.data.train, prepared.data.test)
-        for array in (part.inputs, part.targets, part.users)
-        if array is not None
-    ]
+    nodes, node = prepared.experiment.nodes, node_bytes(memory)
     parts = {"gradient": memory.gradient, "optimizer": memory.optimizer, "messages at most": memory.messages}
     return [
         f"parameters: {memory.parameters // 4:,} ({size(memory.parameters)})",
         f"memory of a node: about {size(node)}",
         f"  {', '.join(f'{name} {size(count)}' for name, count in parts.items())}",
         f"memory of all {nodes} nodes: about {size(nodes * node)}",
-        f"  and {size(sum(array.nbytes for array in arrays))} of data, once for each machine",
+        f"  and {size(data_bytes(prepared))} of data, once for each machine",
     ]
+
+
+def node_bytes(memory: Memory) -> int:
+    """What a node takes for itself."""
+    return BASE_BYTES + memory.parameters + memory.gradient + memory.optimizer + memory.messages
+
+
+def data_bytes(prepared: Prepared) -> int:
+    """What the data takes, once for each machine."""
+    arrays = [
+        array
+        for part in (prepared.data.train, prepared.data.test)
+        for array in (part.inputs, part.targets, part.users)
+        if array is not None
+    ]
+    return sum(array.nbytes for array in arrays)

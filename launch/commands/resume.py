@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from decentralized.build import BuiltIn
 from decentralized.config import load
 from decentralized.errors import RunDirectoryError
 from decentralized.run_directory import RunDirectory
-from launch.commands.output import option_mistake, say
+from launch.commands.output import say
 from launch.liveness import living_agents
 
+if TYPE_CHECKING:
+    from launch.here import Here
 
-def resume(path: Path, ip_map: Path | None, machine: int, data: Path | None, report: bool) -> None:
+
+def resume(path: Path, here: Here, data: Path | None, report: bool) -> None:
     """Go on with an interrupted run, from the newest check-point that all nodes have."""
     directory = RunDirectory.open(path.absolute())
     _refuse(directory)
     experiment = load(directory.config, BuiltIn(import_others=False))
     from decentralized.data.cards import data_root
     from launch import ip_map as maps
+    from launch.commands.run import run_plan
+    from launch.here import find
+    from launch.key import RunKey
     from launch.plan import Plan
 
-    machines = maps.load(ip_map or directory.ip_map) if ip_map or directory.ip_map.is_file() else maps.LOCAL
-    if not 0 <= machine < len(machines.machines):
-        raise option_mistake(f"--machine {machine}: the IP map has machines 0 to {len(machines.machines) - 1}")
+    machines, machine = find(here, maps.load(directory.ip_map) if directory.ip_map.is_file() else None)
     root = data_root(str(data) if data else None).absolute()
-    plan = Plan(experiment, machines, machine, root, directory.path.parent, resumes=directory)
-    from launch.commands.run import run_plan
-
-    run_plan(plan, report)
+    key = RunKey.load(here.key) if here.key else None
+    plan = Plan(experiment, machines, machine, root, directory.path.parent, resumes=directory, key=key)
+    run_plan(plan, here, report)
 
 
 def _refuse(directory: RunDirectory) -> None:

@@ -3,66 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decentralized.build import BuiltIn
 from decentralized.errors import ConfigError, DecentralizedError
 from launch.commands.import_ini import load
-from launch.commands.output import option_mistake, say
+from launch.commands.output import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from decentralized.run_directory import RunDirectory
+    from launch.here import Here
     from launch.plan import Plan
 
 
-def run(
-    path: Path, overrides: list[str], ip_map: Path | None, machine: int, out: Path, data: Path | None, report: bool
-) -> None:
+def run(path: Path, overrides: list[str], here: Here, out: Path, data: Path | None, report: bool) -> None:
     """Runs this machine's nodes; machine 0 also prints the results and makes the report."""
-    run_plan(make_plan(path, overrides, ip_map, machine, out, data), report)
+    run_plan(make_plan(path, overrides, here, out, data), here, report)
 
 
-def run_plan(plan: Plan, report: bool) -> None:
-    """From the start of the processes to the results."""
+def run_plan(plan: Plan, here: Here, report: bool) -> None:
+    """From the start of the processes to the results; an attached agent leaves these to its launcher."""
     from rich.console import Console
 
     from launch.agent import Agent
     from launch.progress import View
 
+    if here.attached:
+        from launch.attached import attach
+
+        key, view, orders = attach()
+        Agent(replace(plan, key=key), view, orders).run()
+        return
     console = Console()
     directory = Agent(plan, View(console)).run()
     if plan.machine == 0:
-        _print_results(console, directory, report)
+        print_results(console, directory, report)
     else:
         say(f"finished; machine 0 has the results, this machine's nodes left theirs in {directory.path}")
 
 
-def make_plan(
-    path: Path, overrides: list[str], ip_map: Path | None, machine: int, out: Path, data: Path | None
-) -> Plan:
+def make_plan(path: Path, overrides: list[str], here: Here, out: Path, data: Path | None) -> Plan:
     """Everything that can be known without importing torch; raises ConfigError."""
     experiment = load(path, BuiltIn(import_others=False), overrides)
     # Imported only now, so that mistakes in the file are told at once.
     from decentralized.data.cards import data_root
-    from launch import ip_map as maps
+    from launch.here import find
+    from launch.key import RunKey
     from launch.plan import Plan
 
-    machines = maps.load(ip_map) if ip_map else maps.LOCAL
-    if not 0 <= machine < len(machines.machines):
-        known = f"the IP map has machines 0 to {len(machines.machines) - 1}" if ip_map else "it needs an --ip-map"
-        raise option_mistake(f"--machine {machine}: {known}")
+    machines, machine = find(here)
     machines.check_ports(experiment.nodes, experiment.network.ports)
     if experiment.network.transport == "memory" and len(machines.machines) > 1:
         raise ConfigError(
             ['network.transport = "memory" runs in one process; an IP map with several machines needs "tcp"']
         )
-    return Plan(experiment, machines, machine, data_root(str(data) if data else None).absolute(), out)
+    key = RunKey.load(here.key) if here.key else None
+    return Plan(experiment, machines, machine, data_root(str(data) if data else None).absolute(), out, key=key)
 
 
-def _print_results(console: Console, directory: RunDirectory, report: bool) -> None:
+def print_results(console: Console, directory: RunDirectory, report: bool) -> None:
+    """Final metrics, traffic and times, and where the report is."""
     from decentralized.report.series import load_run
     from launch.progress import duration, number, size
 

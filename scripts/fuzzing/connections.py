@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from decentralized.channel import Channel, ChannelSettings
+from decentralized.transport.security import Plain
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Message, Payload
 from launch.heap import give_memory_back
@@ -189,7 +190,7 @@ def _raise_limit() -> int:
 
 def _newcomer(book: dict[int, str], deadline_s: float, seen: Callable[[], int]) -> bool:
     """An honest peer that connects only now."""
-    transport = ZeroMqTransport(NEWCOMER, TOKEN, deadline_s=deadline_s)
+    transport = ZeroMqTransport(NEWCOMER, Plain(TOKEN), deadline_s=deadline_s)
     try:
         transport.introduce({VICTIM: book[VICTIM]})
         channel = Channel(NEWCOMER, transport, ChannelSettings(RUN, deadline_s))
@@ -227,7 +228,7 @@ def _serve(there: Connection, plan: Plan) -> None:
     """The victim and its honest peer, taking turns, until told to stop."""
     if plan.descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (plan.descriptors, plan.descriptors))
-    transports = [ZeroMqTransport(node, TOKEN, deadline_s=plan.deadline_s) for node in (VICTIM, HONEST)]
+    transports = [ZeroMqTransport(node, Plain(TOKEN), deadline_s=plan.deadline_s) for node in (VICTIM, HONEST)]
     nobody = "tcp://127.0.0.1:9"
     book = {VICTIM: transports[0].address, HONEST: transports[1].address, NEWCOMER: nobody, HOSTILE: nobody}
     channels = []

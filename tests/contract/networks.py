@@ -10,6 +10,7 @@ from typing import Any
 from decentralized.channel import Channel, ChannelSettings
 from decentralized.interfaces import Transport
 from decentralized.transport.memory import MemoryNetwork
+from decentralized.transport.security import Curve, KeyPair, Plain, Security
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Buffer, NodeId
 
@@ -26,14 +27,28 @@ def memory_nodes(nodes: int) -> list[Transport]:
     return [network.transport(node) for node in range(nodes)]
 
 
-def zeromq_nodes(nodes: int, deadline_s: float = 5.0) -> list[ZeroMqTransport]:
-    transports = [ZeroMqTransport(node, TOKEN, deadline_s=deadline_s) for node in range(nodes)]
+def plain_nodes(nodes: int, deadline_s: float = 5.0) -> list[ZeroMqTransport]:
+    return _introduced([Plain(TOKEN)] * nodes, deadline_s)
+
+
+def curve_nodes(nodes: int, deadline_s: float = 5.0) -> list[ZeroMqTransport]:
+    pairs = [KeyPair.new() for _ in range(nodes)]
+    keys = {node: pair.public for node, pair in enumerate(pairs)}
+    return _introduced([Curve(pair, keys) for pair in pairs], deadline_s)
+
+
+def _introduced(securities: Sequence[Security], deadline_s: float) -> list[ZeroMqTransport]:
+    transports = [ZeroMqTransport(node, security, deadline_s=deadline_s) for node, security in enumerate(securities)]
     for transport in transports:
         transport.introduce({node: other.address for node, other in enumerate(transports)})
     return transports
 
 
-NETWORKS: dict[str, Callable[[int], Sequence[Transport]]] = {"memory": memory_nodes, "zeromq": zeromq_nodes}
+NETWORKS: dict[str, Callable[[int], Sequence[Transport]]] = {
+    "memory": memory_nodes,
+    "zeromq": plain_nodes,
+    "zeromq, encrypted": curve_nodes,
+}
 
 
 @contextmanager

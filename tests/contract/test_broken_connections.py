@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from decentralized.channel import Channel
+from decentralized.transport.security import Plain
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Message, Payload
 
@@ -26,7 +27,7 @@ def over_proxies(
     seed: int = 0, cuts: int = 0, mean_bytes: int = 1, deadline_s: float = 10.0
 ) -> Iterator[tuple[list[Channel], list[Proxy]]]:
     """Two channels, and the proxy in front of each of them."""
-    transports = [ZeroMqTransport(node, TOKEN, deadline_s=deadline_s) for node in (0, 1)]
+    transports = [ZeroMqTransport(node, Plain(TOKEN), deadline_s=deadline_s) for node in (0, 1)]
     proxies = [
         Proxy(int(transport.address.rpartition(":")[2]), seed + node, cuts, mean_bytes)
         for node, transport in enumerate(transports)

@@ -14,17 +14,18 @@ import zmq
 
 from decentralized.errors import StartError
 from decentralized.transport import door
+from decentralized.transport.security import Plain
 from decentralized.transport.zeromq import MAX_FRAME_BYTES, MAX_POLLED, SEND_QUEUE, ZeroMqTransport
 from scripts.fuzzing import clients
 
-from .networks import PATIENCE_S, TOKEN, closing, receive, zeromq_nodes
+from .networks import PATIENCE_S, TOKEN, closing, plain_nodes, receive
 
 QUIET_S = 0.15
 
 
 @pytest.fixture
 def nodes() -> Iterator[list[ZeroMqTransport]]:
-    transports = zeromq_nodes(3)
+    transports = plain_nodes(3)
     with closing(transports):
         yield transports
 
@@ -86,7 +87,7 @@ def test_strangers_do_not_get_through(nodes: list[ZeroMqTransport], user: bytes 
 
 
 def test_nobody_gets_through_before_anybody_was_introduced() -> None:
-    transport = ZeroMqTransport(0, TOKEN)
+    transport = ZeroMqTransport(0, Plain(TOKEN))
     with closing([transport]), dealer(transport.address) as client:
         client.send(b"too early")
         assert receive(transport, 1, QUIET_S) == []
@@ -132,7 +133,7 @@ def test_junk_on_the_port_is_ignored(nodes: list[ZeroMqTransport], junk: bytes) 
 
 
 def test_a_connection_that_does_not_say_who_it_is_is_cut() -> None:
-    (node,) = zeromq_nodes(1, deadline_s=0.3)
+    (node,) = plain_nodes(1, deadline_s=0.3)
     with closing([node]), socket.create_connection(("127.0.0.1", port_of(node.address)), timeout=5) as client:
         while client.recv(100):
             pass
@@ -161,28 +162,28 @@ def test_a_flood_cannot_hold_a_node_in_one_poll(nodes: list[ZeroMqTransport]) ->
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with pytest.raises(StartError, match=r"cannot listen on 192\.0\.2\.1"):
-        ZeroMqTransport(0, TOKEN, host="192.0.2.1")
+        ZeroMqTransport(0, Plain(TOKEN), host="192.0.2.1")
 
 
 def test_ports_are_taken_from_the_range_until_it_is_used_up() -> None:
     made: list[ZeroMqTransport] = []
     with closing(made):
-        made.append(ZeroMqTransport(0, TOKEN))
+        made.append(ZeroMqTransport(0, Plain(TOKEN)))
         first = port_of(made[0].address)
         ports = range(first, min(first + 40, 65536))
         with pytest.raises(StartError, match=f"no free port on 127.0.0.1 in {first} to {first}"):
-            ZeroMqTransport(1, TOKEN, ports=range(first, first + 1))
-        made += [ZeroMqTransport(node, TOKEN, ports=ports) for node in (1, 2, 3)]
+            ZeroMqTransport(1, Plain(TOKEN), ports=range(first, first + 1))
+        made += [ZeroMqTransport(node, Plain(TOKEN), ports=ports) for node in (1, 2, 3)]
         chosen = [port_of(transport.address) for transport in made]
         assert len(set(chosen)) == 4
         assert set(chosen) <= set(ports)
 
 
 def test_a_port_is_free_again_after_close() -> None:
-    transport = ZeroMqTransport(0, TOKEN)
+    transport = ZeroMqTransport(0, Plain(TOKEN))
     port = port_of(transport.address)
     transport.close()
-    again = ZeroMqTransport(0, TOKEN, ports=range(port, port + 1))
+    again = ZeroMqTransport(0, Plain(TOKEN), ports=range(port, port + 1))
     again.close()
     assert port_of(again.address) == port
 
@@ -193,7 +194,7 @@ def test_ipv6() -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    transports = [ZeroMqTransport(node, TOKEN, host="::1") for node in (0, 1)]
+    transports = [ZeroMqTransport(node, Plain(TOKEN), host="::1") for node in (0, 1)]
     with closing(transports):
         assert all(transport.address.startswith("tcp://[::1]:") for transport in transports)
         for transport in transports:
@@ -206,13 +207,13 @@ def test_a_peer_that_is_not_up_yet_gets_its_messages_later() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    sender = ZeroMqTransport(0, TOKEN)
+    sender = ZeroMqTransport(0, Plain(TOKEN))
     late: list[ZeroMqTransport] = []
     with closing([sender]), closing(late):
         sender.introduce({1: f"tcp://127.0.0.1:{port}"})
         sender.send(1, [b"early"])
         time.sleep(0.2)
-        late.append(ZeroMqTransport(1, TOKEN, ports=range(port, port + 1)))
+        late.append(ZeroMqTransport(1, Plain(TOKEN), ports=range(port, port + 1)))
         late[0].introduce({0: sender.address})
         assert receive(late[0], 1) == [(0, [b"early"])]
 
@@ -221,13 +222,13 @@ def test_what_waits_for_a_peer_that_never_comes_is_bounded() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    sender = ZeroMqTransport(0, TOKEN)
+    sender = ZeroMqTransport(0, Plain(TOKEN))
     late: list[ZeroMqTransport] = []
     with closing([sender]), closing(late):
         sender.introduce({1: f"tcp://127.0.0.1:{port}"})
         for number in range(2 * SEND_QUEUE):
             sender.send(1, [b"%d" % number])
-        late.append(ZeroMqTransport(1, TOKEN, ports=range(port, port + 1)))
+        late.append(ZeroMqTransport(1, Plain(TOKEN), ports=range(port, port + 1)))
         late[0].introduce({0: sender.address})
         arrived = receive(late[0], SEND_QUEUE)
         assert [int(frames[0]) for _, frames in arrived] == list(range(SEND_QUEUE))
@@ -244,7 +245,7 @@ def poll_until(transport: ZeroMqTransport, reason: str, count: int) -> int:
 
 def test_refused_connections_are_counted_and_logged_once_for_each_reason() -> None:
     lines: list[str] = []
-    transport = ZeroMqTransport(0, TOKEN, log=lines.append)
+    transport = ZeroMqTransport(0, Plain(TOKEN), log=lines.append)
     transport.introduce({0: transport.address, 1: "tcp://127.0.0.1:9"})
     refused = {"a wrong token": (b"1", b"guess"), "an unknown node": (b"7", TOKEN.encode())}
     with closing([transport]):
@@ -259,7 +260,7 @@ def test_refused_connections_are_counted_and_logged_once_for_each_reason() -> No
 
 def test_silent_connections_beyond_a_limit_are_cut_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "MAX_SILENT", 5)
-    nodes = zeromq_nodes(3, deadline_s=60.0)
+    nodes = plain_nodes(3, deadline_s=60.0)
     strangers: list[socket.socket] = []
     with closing(nodes):
         still_works(nodes)
@@ -308,7 +309,7 @@ def test_who_listens_at_a_peers_address_cannot_fill_this_node() -> None:
     """A hostile peer answers on the connection on which this node only sends, with more than it should ever hold."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.linger = 0
-    transport = ZeroMqTransport(0, TOKEN)
+    transport = ZeroMqTransport(0, Plain(TOKEN))
     with closing([transport]):
         hostile = context.socket(zmq.ROUTER)
         hostile.sndhwm, hostile.router_mandatory = 5, True

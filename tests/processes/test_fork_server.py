@@ -39,7 +39,7 @@ def next_fact(parent: WarmParent, kind: type, count: int = 1) -> list[AnyFact]:
 def warm_parent(tmp_path: Path) -> Iterator[WarmParent]:
     parent = WarmParent(tmp_path / "log.txt")
     experiment = config.load(ROOT / "configs" / "demo.toml", BuiltIn(), ["nodes=3"])
-    parent.tell(Prepare(config.dump(experiment), str(tmp_path), "127.0.0.1"))
+    parent.tell(Prepare(config.dump(experiment), str(tmp_path), "127.0.0.1", "127.0.0.1"))
     next_fact(parent, Warm)
     yield parent
     parent.end()
@@ -48,7 +48,7 @@ def warm_parent(tmp_path: Path) -> Iterator[WarmParent]:
 def start_nodes(parent: WarmParent, out: Path) -> list[int]:
     """Three nodes, up and waiting; their process ids."""
     RunDirectory.join(out)
-    parent.tell(Start([0, 1, 2], "00" * 8, "token", str(out)))
+    parent.tell(Start([0, 1, 2], "00" * 8, "token", False, str(out)))
     return [fact.pid for fact in next_fact(parent, Listening, 3) if isinstance(fact, Listening)]
 
 

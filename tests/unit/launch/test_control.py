@@ -27,7 +27,7 @@ from decentralized.control import (
 
 EXAMPLES: list[Fact] = [
     Stop(),
-    Addresses({0: "tcp://127.0.0.1:1", 10: "tcp://[::1]:2"}),
+    Addresses({0: "tcp://127.0.0.1:1", 10: "tcp://[::1]:2"}, {0: "", 10: "key"}),
     RoundDone(3, 7, None, 2**40),
     Evaluated(0, 0, {"test_accuracy": 0.5, "test_loss": None}),
     Finished(1, 2, 0.25, {}, {"bytes_sent": 5}),

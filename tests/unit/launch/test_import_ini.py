@@ -10,6 +10,7 @@ import pytest
 from decentralized import config
 from decentralized.build import BuiltIn
 from launch.commands.run import make_plan
+from launch.here import Here
 from tests.unit.launch.conftest import Decentralized
 
 if sys.version_info >= (3, 11):
@@ -104,7 +105,7 @@ def test_check_and_run_refuse_what_has_no_counterpart(decentralized: Decentraliz
 
 
 def test_run_takes_an_ini_file(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = make_plan(file, ["nodes=5", "algorithm.name=local"], None, 0, tmp_path / "runs", None)
+    plan = make_plan(file, ["nodes=5", "algorithm.name=local"], Here(), tmp_path / "runs", None)
     experiment = plan.experiment
     assert (experiment.name, experiment.nodes, experiment.algorithm.name) == ("small", 5, "local")
     assert f"{file} was converted" in capsys.readouterr().err
