@@ -53,7 +53,7 @@ from launch.coordinator import Coordinator
 from launch.limits import check_limit, raise_limit
 from launch.live import LiveFile
 from launch.liveness import committed_checkpoints
-from launch.meeting import examine, join, revive
+from launch.meeting import REMIND_S, examine, join, revive
 from launch.plan import Plan
 from launch.progress import View
 from launch.signals import Signals, Stops
@@ -83,6 +83,7 @@ class Agent:
         self._life = 1
         self._clearing = False  # the nodes of the last life are being ended
         self._first_round = False
+        self._reminded_s = 0.0
 
     def run(self) -> RunDirectory:
         """Returns the run's directory; raises the error with which the run ended."""
@@ -316,9 +317,16 @@ class Agent:
         waited = time.monotonic() - self._state.started
         if self._ended is not None and isinstance(self._ended, Stop) and time.monotonic() > self._stop_deadline:
             raise StartError(f"finished nodes did not leave within {LEAVE_S:g} s")
-        if self._leads and self._state.began is None and waited > self._network_settings.start_deadline_s:
+        if not self._leads or self._state.began is not None:
+            return
+        machines = sorted(set(range(len(self._plan.ip_map.machines))) - self._joined)
+        if machines and waited > self._reminded_s + REMIND_S:
+            self._reminded_s = waited
+            where = ", ".join(f"{machine} ({self._where(machine)})" for machine in machines[:4])
+            more = f" and {len(machines) - 4} more" if len(machines) > 4 else ""
+            self._view.say(f"waiting for machines {where}{more} since {waited:.0f} s")
+        if waited > self._network_settings.start_deadline_s:
             missing = self._coordinator.missing()
-            machines = sorted(set(range(len(self._plan.ip_map.machines))) - self._joined)
             raise StartError(
                 f"after {waited:.0f} s nodes {_few(missing)} are not up"
                 + (f"; machines {_few(machines)} never came" if machines else ""),
@@ -341,7 +349,12 @@ class Agent:
             return
         for machine, silence in self._agents.silent().items():
             if silence > AGENT_SHARE * self._network_settings.deadline_s:
-                raise NetworkError(f"machine {machine} ({self._where(machine)}) has been silent for {silence:.0f} s")
+                what = f"machine {machine} ({self._where(machine)}) has been silent for {silence:.0f} s"
+                nodes = self._plan.ip_map.split(self._plan.experiment.nodes)[machine]
+                if not self._leads or not self._coordinator.can_lose(nodes):
+                    raise NetworkError(what, f"Without it: {resume_command(self._directory)} --ip-map OTHER_MACHINES")
+                self._agents.forget(machine)
+                self._broadcast(self._coordinator.lose_machine(nodes, what))
 
     def _meet(self) -> Welcome:
         """Agent 0 makes the run's id and folder; the other agents are told them."""

@@ -62,9 +62,14 @@ class AgentNetwork:
                 with contextlib.suppress(msgspec.DecodeError):  # not a fact: no agent of this version sent it
                     yield message.sender, control.decode(line)
 
+    def forget(self, machine: int) -> None:
+        """That machine is lost: nothing more is sent to it, or taken from it."""
+        self._channel.mute(machine)
+        self.others.remove(machine)
+
     def silent(self) -> dict[int, float]:
-        """Seconds since each machine was last heard; machines never heard are missing."""
-        return dict(self._channel.heard())
+        """Seconds since each machine was last heard; machines never heard, or lost, are missing."""
+        return {machine: seconds for machine, seconds in self._channel.heard().items() if machine in self.others}
 
     def close(self, patience_s: float = 2.0) -> None:
         """Give the last facts a moment to arrive."""

@@ -6,6 +6,8 @@ its nodes had to be started again.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from decentralized.agreement import Ledger
 from decentralized.config import Network
 from decentralized.control import (
@@ -176,6 +178,17 @@ class Coordinator:
         """Some node is left, and the loss is not one that all nodes would suffer."""
         left = set(self._farewell.living) - {loss.node}
         return bool(left) and loss.error not in LASTING and len(self._book) == self._nodes
+
+    def can_lose(self, nodes: Collection[NodeId]) -> bool:
+        """Whether the others go on without all of these."""
+        left = set(self._farewell.living).difference(nodes)
+        up = len(self._book) == self._nodes and not self._gathering
+        return self._network.on_peer_loss == "continue" and bool(left) and up
+
+    def lose_machine(self, nodes: Collection[NodeId], what: str) -> list[Fact]:
+        """A machine is gone with all of its nodes; nobody will tell that they have ended."""
+        self._exited.update(nodes)
+        return [fact for node in nodes if not self.abort for fact in self._lose(Loss(node, f"node {node}: {what}"))]
 
     def _continue(self, loss: Loss) -> list[Fact]:
         if loss.node in self._farewell.lost:  # it raised, and then it ended

@@ -11,6 +11,7 @@ from launch.agents import AgentNetwork
 from launch.hello import before_start, differences
 from launch.plan import Plan
 from launch.progress import View
+from launch.reach import obstacle
 from launch.signals import Signals
 
 TICK_S = 0.1
@@ -35,10 +36,12 @@ def join(plan: Plan, network: AgentNetwork, signals: Signals, view: View) -> Wel
         if signals.stops:
             raise Interrupted("stopped while waiting for machine 0")
         if now - began > plan.experiment.network.start_deadline_s:
-            raise StartError(f"machine 0 ({where}) did not answer for {now - began:.0f} s")
+            why = obstacle(plan.ip_map.machines[0].host, plan.ip_map.agent_port(0))
+            raise StartError(f"machine 0 ({where}) did not answer for {now - began:.0f} s: {why}")
         if now - reminded > REMIND_S:
             reminded = now
-            view.say(f"waiting for machine 0 at {where} since {now - began:.0f} s")
+            why = obstacle(plan.ip_map.machines[0].host, plan.ip_map.agent_port(0))
+            view.say(f"waiting for machine 0 at {where} since {now - began:.0f} s: {why}")
         time.sleep(TICK_S)
 
 

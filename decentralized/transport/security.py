@@ -20,6 +20,7 @@ from decentralized.types import NodeId
 
 KEY_BYTES = 32
 KEY_CHARACTERS = 40  # of a key in ZeroMQ's own printable coding, Z85
+ALPHABET = set(z85.Z85CHARS.decode())
 FRAME_OVERHEAD_BYTES = 64  # what encryption adds to a frame, at most
 
 
@@ -130,6 +131,6 @@ class Curve:
 
 def public_key(text: str) -> bytes:
     """The 32 bytes of a public key; raises ValueError."""
-    if len(text) != KEY_CHARACTERS or not text.isascii():
+    if len(text) != KEY_CHARACTERS or set(text) - ALPHABET:
         raise ValueError(f"not a public key: {text!r}")
     return z85.decode(text.encode())

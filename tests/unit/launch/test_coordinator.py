@@ -33,6 +33,7 @@ from decentralized.control import (
     Removed,
     Rollback,
     RoundDone,
+    Said,
     Silent,
     Stop,
     Summed,
@@ -386,3 +387,48 @@ class TestContinue:
         abort = abort_after(coordinator, Parted(2, 1, -1, True, 1, 0, True))
         assert "every walk was lost" in abort.message and "network.reissue_walks" in abort.advice
         assert coordinator.hear(finished(0)) == []
+
+
+class TestLostMachine:
+    """Nodes 2 and 3 are on the machine that is gone."""
+
+    def test_the_others_go_on_and_nobody_waits_for_its_nodes_to_leave(self) -> None:
+        coordinator = running(4, on_peer_loss="continue")
+        assert coordinator.can_lose([2, 3])
+        facts = coordinator.lose_machine([2, 3], "machine 1 (tcp://h:1) has been silent for 9 s")
+        assert [fact for fact in facts if isinstance(fact, Lost)] == [Lost(2), Lost(3)]
+        assert Bereaved(3, "node 3: machine 1 (tcp://h:1) has been silent for 9 s") in facts
+        assert coordinator.hear(finished(0)) == []
+        assert coordinator.hear(finished(1)) == [Stop()]
+        for node in (0, 1):
+            assert not coordinator.done
+            coordinator.hear(Exited(node, 0))
+        assert coordinator.done
+
+    def test_not_with_all_nodes_nor_under_another_policy_nor_before_all_are_up(self) -> None:
+        assert not running(2, on_peer_loss="continue").can_lose([0, 1])
+        for policy in ("abort", "wait"):
+            assert not running(4, on_peer_loss=policy).can_lose([2, 3])
+        assert not new_coordinator(4, on_peer_loss="continue").can_lose([2, 3])
+
+    def test_nodes_that_were_lost_before_are_not_lost_twice(self) -> None:
+        coordinator = running(4, on_peer_loss="continue")
+        coordinator.hear(Exited(2, -9))
+        facts = coordinator.lose_machine([2, 3], "gone")
+        assert [fact for fact in facts if isinstance(fact, Lost)] == [Lost(3)]
+
+
+class TestHello:
+    def test_machines_that_loaded_other_things_are_refused(self) -> None:
+        coordinator = Coordinator(2, 2, DIRECTORY, Network())
+        assert coordinator.hear(Ready(1, 1, [], {"data set": "b"})) == []
+        abort = abort_after(coordinator, Ready(0, 1, [], {"data set": "a"}))
+        assert abort.error == "HelloMismatch" and "machine 1" in abort.message
+        assert "data set: b there, a on machine 0" in abort.message
+
+    def test_another_processor_is_said(self) -> None:
+        coordinator = Coordinator(2, 2, DIRECTORY, Network())
+        coordinator.hear(Ready(0, 1, [], {"processor capability": "AVX2"}))
+        said, begin = coordinator.hear(Ready(1, 1, [], {"processor capability": "AVX512"}))
+        assert isinstance(said, Said) and "AVX512 there, AVX2 on machine 0" in said.line
+        assert begin == Begin(1, 0)
