@@ -93,6 +93,8 @@ class Agent:
             if len(self._plan.ip_map.machines) > 1:
                 self._agents = AgentNetwork(self._plan, self._view.say)
                 stack.callback(self._agents.close)
+            if not (self._plan.encrypted or self._plan.ip_map.loopback):
+                self._view.say('warning: network.security = "plain": whoever listens can read along and take part')
             self._welcome = self._meet()
             self._directory = RunDirectory.join(self._welcome.directory)
             agent_directory = self._directory.agent(self._plan.machine).make()

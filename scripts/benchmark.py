@@ -120,6 +120,22 @@ print(time.monotonic() - began)
     say("evaluating all 96 MovieLens nodes on their test ratings", f"{middle(times):.3f} s")
 
 
+def encryption(out: Path) -> None:
+    """The same runs with network.security = "plain" and "curve" in turns: what each round takes longer."""
+    cases = (("16 nodes, MNIST", "mnist_two_classes", 60), ("96 nodes, MovieLens", "movielens", 40))
+    for name, experiment, rounds in cases:
+        settings = (f"algorithm.rounds={rounds}", "evaluation.every=0")
+        round_s: dict[str, list[float]] = {"plain": [], "curve": []}
+        for _ in range(3):
+            for security, measured in round_s.items():
+                chosen = f"network.security={security}"
+                directory = run(ROOT / "configs" / f"{experiment}.toml", out, *settings, chosen)
+                measured.append((events(directory)["end"] - events(directory)["first-round"]) / (rounds - 1))
+        plain, curve = middle(round_s["plain"]), middle(round_s["curve"])
+        say(f"{name}: one round, plain", f"{plain:.3f} s")
+        say(f"{name}: one round, encrypted", f"{curve:.3f} s ({curve / plain:.2f} times)")
+
+
 def program(out: Path) -> None:
     """How fast the program answers when it need not train."""
     broken = out / "broken.toml"
@@ -229,6 +245,7 @@ def trained(file: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
 BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "program": program,
     "startup": startup,
+    "encryption": encryption,
     "evaluation": evaluation,
     "digits": digits,
     "mnist": mnist,

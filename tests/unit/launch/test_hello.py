@@ -24,7 +24,9 @@ def test_machines_that_run_the_same_thing() -> None:
 
 
 def test_each_difference_is_named_with_both_sides() -> None:
-    other = identity("seed=1", "training.optimizer.lr=0.5", ip_map=IpMap((TWO.machines[0], Machine(host="10.0.0.3", nodes=1))))
+    other = identity(
+        "seed=1", "training.optimizer.lr=0.5", ip_map=IpMap((TWO.machines[0], Machine(host="10.0.0.3", nodes=1)))
+    )
     abort, warnings = differences(identity("training.optimizer.lr=0.25"), other, "machine 1 (tcp://x)")
     assert abort is not None and warnings == []
     assert abort.error == HelloMismatch.__name__ and abort.exit_code == HelloMismatch.exit_code
