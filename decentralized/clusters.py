@@ -39,7 +39,7 @@ class Slurm(Settings):
     partition: Word | None = None
     """The cluster's default when not given, as for all settings without a value here."""
     account: Word | None = None
-    """Who pays."""
+    """The account that pays for the job."""
     time: Annotated[str, _like(_TIME, 'a time such as "90" (minutes), "8:00:00" or "2-12" (days-hours)')] | None = None
     """Time limit, as Slurm writes it: "minutes", "hours:minutes:seconds" or "days-hours"."""
     cpus_per_task: Annotated[int, Field(ge=1)] | None = None
@@ -103,3 +103,14 @@ class Kubernetes(Settings):
         if self.data_claim is not None and self.data is None:
             raise ValueError("data_claim needs data, the folder where it is mounted")
         return self
+
+
+class Ray(Settings):
+    """The [ray] table, for `launch --via ray`."""
+
+    machines: Annotated[int, Field(ge=1)] | None = None
+    """Machines of the Ray cluster, one agent on each; all that have enough cores and GPUs when not given."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """Processor cores that Ray sets aside on each machine; the nodes may use more."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs that Ray sets aside on each machine; its nodes see no others."""

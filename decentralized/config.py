@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError, field_validator
 
-from decentralized.clusters import Kubernetes, Slurm
+from decentralized.clusters import Kubernetes, Ray, Slurm
 from decentralized.errors import ConfigError
 from decentralized.explain import Reading, explain
 from decentralized.mistakes import expected
@@ -129,6 +129,8 @@ class Experiment(Settings):
     """What `launch --via slurm` asks for."""
     kubernetes: Kubernetes = Kubernetes()
     """What `launch --via kubernetes` asks for."""
+    ray: Ray = Ray()
+    """What `launch --via ray` asks for."""
 
 
 def evaluated_nodes(evaluation: Evaluation, nodes: int) -> frozenset[NodeId]:

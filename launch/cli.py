@@ -50,7 +50,6 @@ Data = Annotated[
 Map = Annotated[Path | None, typer.Option("--ip-map", help="JSON file: machine id to address.", show_default=False)]
 
 
-
 class Via(str, Enum):
     """The launchers: each is a module of launch/via with a function `launch(request)`."""
 
@@ -144,7 +143,13 @@ def resume(
 
 @app.command()
 def launch(
-    config: ConfigOrIni,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A configuration; or the directory of a run that was launched by ssh or Ray, to go on with it.",
+            show_default=False,
+        ),
+    ],
     via: Annotated[Via, typer.Option("--via", help="How.")],
     set: Sets = None,
     ip_map: Map = None,

@@ -10,20 +10,21 @@ from decentralized.metrics import read_metrics
 from decentralized.run_directory import RunDirectory
 
 
-def events(directory: RunDirectory) -> list[Mapping[str, object]]:
-    """What happened on all machines of which there are files here."""
-    return [record for machine in directory.agents() for record in read_metrics(directory.agent(machine).events)]
+def events(directory: RunDirectory, only: int | None = None) -> list[Mapping[str, object]]:
+    """What happened on all machines of which there are files here, or on machine `only`."""
+    machines = directory.agents() if only is None else [only]
+    return [record for machine in machines for record in read_metrics(directory.agent(machine).events)]
 
 
-def local_agents(directory: RunDirectory) -> list[int]:
+def local_agents(directory: RunDirectory, only: int | None = None) -> list[int]:
     """The process ids of the agents that were started on this machine, the newest first."""
-    started = [event for event in events(directory) if event.get("event") == "start"]
+    started = [event for event in events(directory, only) if event.get("event") == "start"]
     return [int(str(event["pid"])) for event in reversed(started) if event.get("host") == platform.node()]
 
 
-def living_agents(directory: RunDirectory) -> list[int]:
+def living_agents(directory: RunDirectory, only: int | None = None) -> list[int]:
     """Those of them that are still there."""
-    return [pid for pid in local_agents(directory) if pid != os.getpid() and is_alive(pid)]
+    return [pid for pid in local_agents(directory, only) if pid != os.getpid() and is_alive(pid)]
 
 
 def committed_checkpoints(directory: RunDirectory) -> set[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from decentralized.errors import StartError
 from launch.ip_map import LOCAL, IpMap, Machine
-from launch.via.slurm_nodes import hosts
+from launch.via.slurm_nodes import agent_port, hosts
 
 Environment = Mapping[str, str]
 
@@ -89,7 +89,8 @@ def _slurm(environ: Environment, hosts_of_slurm: Callable[[Environment], list[st
     names = hosts_of_slurm(environ)
     if len(names) != machines:
         raise StartError(f"Slurm started {machines} tasks, and its list of machines has {len(names)}")
-    return Placement(machine, machines, IpMap(tuple(Machine(host=name) for name in names)), "Slurm")
+    book = tuple(Machine(host=name, port=agent_port(environ, index)) for index, name in enumerate(names))
+    return Placement(machine, machines, IpMap(book), "Slurm")
 
 
 def _kubernetes(environ: Environment) -> Placement | None:

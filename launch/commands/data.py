@@ -21,13 +21,13 @@ def list_all(data: Path | None) -> None:
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for name in card_names():
         card = load_card(name)
-        table.add_row(name, _here(card, root), card.title)
+        table.add_row(name, presence(card, root), card.title)
     show(f"data sets below {root}", table)
     say("`decentralized data fetch NAME` gets one, or says how to get it.")
 
 
-def _here(card: Card, root: Path) -> str:
-    """Looks at names only: `verify` reads the files."""
+def presence(card: Card, root: Path) -> str:
+    """yes, no, in part or built in. Looks at names only: `verify` reads the files."""
     folder = card.place(root)
     if card.source == "package":
         return "built in"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decentralized.config import Experiment
+from decentralized.run_directory import RunDirectory
 from launch.ip_map import IpMap
 
 
@@ -23,3 +24,5 @@ class LaunchRequest:
     dry_run: bool
     copy: bool
     experiment: Experiment
+    resumes: RunDirectory | None = None
+    """The run that goes on, instead of a new one."""

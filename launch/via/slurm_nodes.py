@@ -11,6 +11,7 @@ from decentralized.errors import StartError
 
 # A step can have fewer machines than its job, and SLURM_NODEID counts those of the step.
 VARIABLES = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST")
+FIRST_PORT, PORTS = 20_000, 10_000  # below those that systems give to clients
 PATIENCE_S = 30.0
 MOST_HOSTS = 100_000
 
@@ -26,6 +27,12 @@ def hosts(environ: Mapping[str, str]) -> list[str]:
     if name is None:
         raise StartError(f"neither {' nor '.join(VARIABLES)} is set: this is no job step of Slurm")
     return _ask_slurm(environ[name]) or expand(environ[name])
+
+
+def agent_port(environ: Mapping[str, str], machine: int) -> int:
+    """Where a machine's agent listens: another port for each job step, since they can share machines."""
+    job, step = int(environ.get("SLURM_JOB_ID", 0)), int(environ.get("SLURM_STEP_ID", 0))
+    return FIRST_PORT + (97 * job + 31 * step + machine) % PORTS
 
 
 def _ask_slurm(names: str) -> list[str]:

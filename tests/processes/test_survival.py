@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_two_machines_start_again_together_and_are_resumed_as_one(
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps({"0": "127.0.0.1"}))
     resume(first.directory, 0, "--ip-map", str(alone))
+    assert_same(first.directory, undisturbed)
+
+
+def test_two_machines_are_resumed_as_two(
+    live: list[Live], tmp_path: Path, two_machines: Path, settings: tuple[str, ...], undisturbed: Path
+) -> None:
+    """On one disk: neither takes the other for a run that still goes on."""
+    first, second = (Live(tmp_path, *settings, ip_map=two_machines, machine=machine) for machine in (0, 1))
+    live += [first, second]
+    first.wait_for_checkpoint()
+    for machine in (second, first):
+        machine.agent.kill()
+        machine.agent.communicate()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda machine: resume(first.directory, 0, "--machine", machine), ("0", "1")))
     assert_same(first.directory, undisturbed)
 
 

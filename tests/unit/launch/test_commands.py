@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from decentralized.run_directory import RunDirectory
-from launch.commands.run import _print_results
+from launch.commands.run import print_results
 from tests.unit.launch.conftest import DEMO, Decentralized
 
 COMMANDS = [
@@ -224,7 +224,7 @@ def test_the_results_of_a_run_that_diverged(runs: list[str], capsys: pytest.Capt
     summary = {"final": {"test_loss": nothing}, "bytes_sent": 5000, "time_s": 0.5, "rounds": 1, "start_s": 3.25}
     directory = RunDirectory(runs[0])
     directory.summary.write_text(json.dumps(summary))
-    _print_results(Console(width=80), directory, report=False)
+    print_results(Console(width=80), directory, report=False)
     assert capsys.readouterr().out.splitlines() == [
         "test_loss nan (nodes from nan to nan)",
         "bytes sent 5 kB by all nodes, time 0.5 s for 1 rounds, start 3.2 s",

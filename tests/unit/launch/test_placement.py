@@ -22,6 +22,7 @@ SLURM = {
 }
 KUBERNETES = {"JOB_COMPLETION_INDEX": "2", "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 THREE = IpMap(tuple(Machine(host=f"n{number}") for number in (1, 2, 3)))
+OF_SLURM = IpMap(tuple(Machine(host=f"n{number}", port=20_678 + number) for number in (1, 2, 3)))  # of job 7
 
 
 def hosts(environ: Mapping[str, str]) -> list[str]:
@@ -35,11 +36,11 @@ def hosts(environ: Mapping[str, str]) -> list[str]:
         ({}, None),
         (TORCHRUN, Placement(1, 3, None, "torchrun")),
         (OPEN_MPI, Placement(2, 3, None, "Open MPI")),
-        (SLURM, Placement(2, 3, THREE, "Slurm")),
+        (SLURM, Placement(2, 3, OF_SLURM, "Slurm")),
         (KUBERNETES, Placement(2, None, None, "Kubernetes")),
         ({**KUBERNETES, **SLURM, **OPEN_MPI, **TORCHRUN}, Placement(1, 3, None, "torchrun")),
         ({**KUBERNETES, **SLURM, **OPEN_MPI}, Placement(2, 3, None, "Open MPI")),
-        ({**KUBERNETES, **SLURM}, Placement(2, 3, THREE, "Slurm")),
+        ({**KUBERNETES, **SLURM}, Placement(2, 3, OF_SLURM, "Slurm")),
         ({**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NUM_NODES": "1"}, Placement(2, 1, None, "Slurm")),
         # Not started by these, or not as one of many:
         ({"GROUP_RANK": "1"}, None),
