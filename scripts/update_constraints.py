@@ -1,4 +1,4 @@
-"""Write constraints.txt: the exact version of every package that `.[dev]` needs, for each Python version.
+"""Write constraints.txt: the exact version of every package that `.[dev,ray]` needs, for each Python version.
 
     python scripts/update_constraints.py 3.10=python3.10 3.11=python3.11 3.12=python3.12 3.13=python3.13 3.14 \
         --hold torch==2.13.0
@@ -30,7 +30,7 @@ else:
 ROOT = Path(__file__).parents[1]
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 HEADER = """\
-# Exact versions of every package that `.[dev]` needs, for Python {first} to {last}, resolved on Linux.
+# Exact versions of every package that `.[dev,ray]` needs, for Python {first} to {last}, resolved on Linux.
 # Written by scripts/update_constraints.py; do not edit.
 """
 
@@ -38,9 +38,9 @@ Pins = dict[str, str]  # package name ► version
 
 
 def requirements() -> list[str]:
-    """What pyproject.toml asks for, with the dev extra."""
+    """What pyproject.toml asks for, with all extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    return [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
 
 
 def resolve(wanted: Sequence[str], interpreter: str, other_version: str | None) -> Pins:

@@ -21,7 +21,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from decentralized.build import TABLES, find
-from decentralized.config import Evaluation, Experiment, Network, Processes
+from decentralized.clusters import Kubernetes, Ray, Slurm
+from decentralized.config import Checkpoint, Evaluation, Experiment, Network, Processes
 from decentralized.data.cards import load_card
 from decentralized.settings import Component, Family, Named, Settings
 
@@ -54,6 +55,15 @@ KINDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 LENGTHS = {"min_length": "of length >=", "max_length": "<="}
 WIDTH = 120
+SECTIONS: dict[str, type[Settings]] = {
+    "evaluation": Evaluation,
+    "network": Network,
+    "checkpoint": Checkpoint,
+    "processes": Processes,
+    "slurm": Slurm,
+    "kubernetes": Kubernetes,
+    "ray": Ray,
+}
 CITES = re.compile(r"\b(18|19|20)\d\d\b|communication study")  # a paragraph that names a work
 ESCAPED = re.compile(r"[*|\\]|<(?=[A-Za-z/!])")  # what Markdown would read as markup
 
@@ -63,7 +73,7 @@ Row = tuple[str, str, str, str]  # key, type, default, meaning
 def page() -> str:
     """The whole page."""
     parts = [HEAD, "## Top of the file\n", table(rows(Experiment))]
-    for name, settings in (("evaluation", Evaluation), ("network", Network), ("processes", Processes)):
+    for name, settings in SECTIONS.items():
         parts += [f"## `[{name}]`\n", table(rows(settings))]
     for family in TABLES:
         parts += section(family)
