@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up .venv the first time, and again only when constraints.txt or pyproject.toml changed.
 
 PYTHON ?= python3
+EXTRAS ?= dev
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
@@ -26,7 +27,7 @@ lint: .venv/.installed
 	@$(PYTHON) -m venv .venv
 	@$(PIP) torch
 	@$(PIP) editables hatchling
-	@$(PIP) --no-build-isolation -e '.[dev]'
+	@$(PIP) --no-build-isolation -e '.[$(EXTRAS)]'
 	@touch $@
 
 # Runs and data sets are yours: they stay.
