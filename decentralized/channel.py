@@ -162,8 +162,7 @@ class Channel:
         self.waits_for = None, began
         while (message := self._inbox.take_first(kind)) is None and not give_up():
             self._pump(POLL_S)
-            for peer in list(self._links):
-                self._check_silence(peer, since, kind)
+            self._check_all(since, kind)
         self.waits_for = None
         if message is None:
             return None
@@ -187,11 +186,17 @@ class Channel:
             self._pump(0.0)
 
     def drain(self, done: Callable[[], bool]) -> None:
-        """Confirm everything received and keep re-sending what is not confirmed, until `done()`."""
+        """Confirm everything received and keep re-sending what is not confirmed, until `done()`.
+
+        Nodes that drain wait for all others, if through the agents: each peer that falls silent is accused.
+        """
         for peer in self._links:
             self._confirm(peer)
+        _, since = self._listen()
         while not done():
             self._pump(POLL_S)
+            if self._accuse is not None:
+                self._check_all(since, "anything")
 
     def mute(self, peer: NodeId) -> None:
         """The peer is lost: take nothing more from it, and send it nothing. What has arrived stays."""
@@ -270,12 +275,14 @@ class Channel:
             return message
         round, _, sender = key
         began, since = self._listen()
-        self.waits_for = sender, began
+        self.waits_for, awaited = (sender, began), sender
         while (message := self._inbox.take(kind, key)) is None:
-            if sender in self._departed and round > self._departed[sender][0]:
+            last, holder = self._departed.get(sender, (round, sender))
+            if round > last:
                 break
+            if holder != awaited:  # only now is anything expected of it
+                awaited, (_, since) = holder, self._listen()
             self._pump(POLL_S)
-            awaited = self._departed[sender][1] if sender in self._departed else sender
             if awaited not in self._muted:
                 self._check_silence(awaited, since, f"{kind} of round {round}")
         self.waits_for = None
@@ -288,6 +295,10 @@ class Channel:
             buffers = {name: array.copy() for name, array in message.payload.buffers.items()}  # mixers overwrite theirs
             kept = replace(message, payload=Payload(buffers, message.payload.scalars))
             self._recent.setdefault(message.sender, deque(maxlen=REMEMBERED)).append(kept)
+
+    def _check_all(self, since: float, what: str) -> None:
+        for peer in list(self._links):
+            self._check_silence(peer, since, what)
 
     def _check_silence(self, peer: NodeId, since: float, what: str) -> None:
         silent = self._listened_s - max(since, self._heard.get(peer, since))

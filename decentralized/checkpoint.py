@@ -23,8 +23,9 @@ import numpy as np
 import psutil
 import safetensors
 
-from decentralized.errors import CheckpointBroken, StateError, StorageError
+from decentralized.errors import CheckpointBroken, StateError
 from decentralized.state_tree import flatten, unflatten
+from decentralized.storage import storage_error
 from decentralized.types import State
 
 FORMAT = "1"
@@ -64,7 +65,7 @@ def write(folder: Path, number: int, state: State) -> int:
     path = _path(folder, number)
     temporary = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(6)}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # not its parents: a run directory that was removed must not come back in part
         with open(temporary, "xb") as file:
             for part in parts:
                 file.write(part)
@@ -73,7 +74,7 @@ def write(folder: Path, number: int, state: State) -> int:
         os.replace(temporary, path)
         _sync_folder(folder)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise storage_error("write", path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)  # it is there only if something went wrong
@@ -121,7 +122,7 @@ def prune(folder: Path, keep_from: int) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageError(f"could not delete {path}: {error.strerror or error}") from error
+            raise storage_error("delete", path, error) from error
 
 
 def _path(folder: Path, number: int) -> Path:
@@ -134,7 +135,7 @@ def _names(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StorageError(f"could not list {folder}: {error.strerror or error}") from error
+        raise storage_error("list", folder, error) from error
 
 
 def _file(number: int, text: str, arrays: Mapping[str, np.ndarray]) -> Sequence[bytes | memoryview]:

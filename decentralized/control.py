@@ -92,10 +92,14 @@ class Failed(Fact, frozen=True, tag=True):
 
 
 class Exited(Fact, frozen=True, tag=True):
-    """A node process has ended; `status` is its exit code, or minus the signal that killed it."""
+    """A node process has ended; `status` is its exit code, or minus the signal that killed it.
+
+    `out_of_memory`: the system says that it has killed a process for want of memory.
+    """
 
     node: NodeId
     status: int
+    out_of_memory: bool = False
 
 
 class Proposed(Fact, frozen=True, tag=True):

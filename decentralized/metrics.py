@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from decentralized.errors import RunDirectoryError, StorageError
+from decentralized.storage import storage_error
 
 TAIL = 4096  # bytes read at a time when looking for the last whole line
 LOST = "Resume from an older check-point, or start the run again."
@@ -34,7 +35,7 @@ class MetricsFile:
         try:
             self._file = _open_at(path, length)
         except OSError as error:
-            raise self._storage_error(error) from error
+            raise storage_error("write", self._path, error) from error
 
     def append(self, record: Mapping[str, object]) -> None:
         """Write one record; the operating system has it when this returns. NaN and infinities are written as null."""
@@ -46,7 +47,7 @@ class MetricsFile:
         except OSError as error:
             with contextlib.suppress(OSError):  # no torn line in the middle, should the caller go on
                 self._file.truncate(start)
-            raise self._storage_error(error) from error
+            raise storage_error("write", self._path, error) from error
 
     def length(self) -> int:
         """Bytes written so far, for the check-point."""
@@ -57,13 +58,13 @@ class MetricsFile:
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise self._storage_error(error) from error
+            raise storage_error("write", self._path, error) from error
 
     def close(self) -> None:
         try:
             self._file.close()
         except OSError as error:
-            raise self._storage_error(error) from error
+            raise storage_error("write", self._path, error) from error
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -72,9 +73,6 @@ class MetricsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _storage_error(self, error: OSError) -> StorageError:
-        return StorageError(f"could not write {self._path}: {error.strerror or error}")
 
 
 def read_metrics(path: Path) -> list[dict[str, object]]:

@@ -22,7 +22,7 @@ from decentralized.lazy import torch
 from decentralized.memory import NodeMemory
 from decentralized.node_log import NodeLog, Reporter, dropped, jsonable, private_bytes, traffic
 from decentralized.prepare import Prepared, build_context, build_learner
-from decentralized.run_directory import NodeDirectory, write_atomically
+from decentralized.run_directory import NodeDirectory, discard_torn, write_atomically
 from decentralized.topologies.static import StaticTopology
 from decentralized.types import Message, NodeId, Payload, Quiet, Scalar
 
@@ -93,8 +93,9 @@ class Node:
         )
         algorithm = build.create("algorithm", self.prepared.experiment.algorithm)
         memory = NodeMemory(self.prepared, context, algorithm)
+        self._tidy()
         start = self.keeper.number
-        saved: Any = checkpoint.read(self.directory.make().checkpoint, start) if start else {}
+        saved: Any = checkpoint.read(self.directory.checkpoint, start) if start else {}
         reporter = Reporter(self.node, self.prepared.experiment, self.directory, self.channel, learner, self.tell)
         log = NodeLog(reporter, saved.get("log"))
         with log.open() as metrics:
@@ -137,6 +138,11 @@ class Node:
                     return True
                 keeper.passed(event.round)
         return False
+
+    def _tidy(self) -> None:
+        """Delete what former lives of this node left when they were killed while they wrote."""
+        discard_torn(self.directory.make().model)
+        checkpoint.prune(self.directory.checkpoint, 0)
 
     def _evaluate(self, log: NodeLog) -> None:
         before, self.activity = self.activity, "evaluating"

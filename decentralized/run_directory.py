@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from decentralized.errors import RunDirectoryError, StorageError
+from decentralized.errors import RunDirectoryError
+from decentralized.storage import storage_error
 from decentralized.types import NodeId
 
 CONFIG = "config.toml"
@@ -97,7 +98,7 @@ class RunDirectory:
         try:
             path.mkdir()
         except OSError as error:
-            raise _storage_error("make the run folder", path, error) from error
+            raise storage_error("make the run folder", path, error) from error
         return cls(path)
 
     @classmethod
@@ -180,7 +181,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise _storage_error("write", path, error) from error
+        raise storage_error("write", path, error) from error
+
+
+def discard_torn(path: Path) -> None:
+    """Delete what a writer of this file left when it was killed. Only for a file that has one writer."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def _sync_folder(path: Path) -> None:
@@ -197,11 +205,7 @@ def _make(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _storage_error("make the folder", path, error) from error
-
-
-def _storage_error(action: str, path: Path, error: OSError) -> StorageError:
-    return StorageError(f"could not {action} {path}: {error.strerror or error}")
+        raise storage_error("make the folder", path, error) from error
 
 
 def _safe(name: str) -> str:

@@ -55,6 +55,7 @@ from launch.live import LiveFile
 from launch.liveness import committed_checkpoints
 from launch.meeting import REMIND_S, examine, join, revive
 from launch.plan import Plan
+from launch.presence import Presence
 from launch.progress import View
 from launch.signals import Signals, Stops
 from launch.stalls import cycle_in
@@ -109,6 +110,7 @@ class Agent:
             )
             self._files = raise_limit()
             self._live = LiveFile(agent_directory.live)
+            self._presence = Presence(self._directory.path, agent_directory.events)
             self._parent = WarmParent(agent_directory.log)
             stack.callback(self._parent.end)
             stack.enter_context(self._view.showing(self._state, self._plan, self._directory))
@@ -173,6 +175,7 @@ class Agent:
             self._event("first-round")
         self._check_start()
         self._check_cycle()
+        self._presence.check()
         self._live.update(self._state)
         self._view.refresh()
 

@@ -29,6 +29,7 @@ from decentralized.prepare import Prepared, prepare, rehearsal, try_out
 from decentralized.types import NodeId
 from launch.heap import give_memory_back
 from launch.hello import when_warm
+from launch.memory_kills import MemoryKills
 from launch.node_process import die_with_parent, run_child
 from launch.warm_parent import python
 
@@ -56,6 +57,7 @@ class ForkServer:
         self._prepared: Prepared | None = None
         self._preparation: Prepare | None = None
         self._spawns = False
+        self._memory_kills = MemoryKills()
         self._selector = selectors.DefaultSelector()
         self._selector.register(commands, selectors.EVENT_READ, None)
         self._wakeup = _signal_pipe()
@@ -157,11 +159,14 @@ class ForkServer:
         os.close(nothing)
 
     def _spawn(self, nodes: list[NodeId], start: Start, theirs: socket.socket) -> int:
-        numbers = [theirs.fileno(), os.getpid(), *nodes]
+        parent = os.getpid()
+        numbers = [theirs.fileno(), parent, *nodes]
         process = subprocess.Popen(
             python("launch.spawned_node", *map(str, numbers)),
             stdin=subprocess.PIPE,
             pass_fds=[theirs.fileno()],
+            # Already here: until its main() runs, and for as long as it prepares, it would outlive us.
+            preexec_fn=(lambda: die_with_parent(parent)) if sys.platform == "linux" else None,
         )
         if self._preparation is None or process.stdin is None:
             raise RuntimeError("asked to start a node before the preparation")
@@ -196,8 +201,10 @@ class ForkServer:
                 self._drain(child)
             del self._children[pid]
             child.connection.close()
+            code = os.waitstatus_to_exitcode(status)
+            out_of_memory = self._memory_kills.again() and code == -signal.SIGKILL
             for node in child.nodes:
-                self._tell(Exited(node, os.waitstatus_to_exitcode(status)))
+                self._tell(Exited(node, code, out_of_memory))
 
     def _drain(self, child: Child) -> None:
         """A node's last words are still in its socket when it has ended."""

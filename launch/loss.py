@@ -9,7 +9,9 @@ from decentralized.control import Exited, Failed, Silent
 from decentralized.errors import DecentralizedError, NetworkError, NodeFailed, PeerSilent
 from decentralized.types import NodeId
 
-OUT_OF_MEMORY = "Perhaps the system ran out of memory: `decentralized check CONFIG` says what the run needs."
+NEEDS = "`decentralized check CONFIG` says what the run needs."
+MEMORY_ERRORS = ("MemoryError", "OutOfMemoryError")
+NO_MEMORY = "allocate memory"  # what torch says of it in a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,15 @@ class Loss:
         if fact.error == NodeFailed.__name__:  # nodes that are threads of one process: the message names the node
             where = ""
         own_code = fact.exit_code if fact.exit_code != DecentralizedError.exit_code else NodeFailed.exit_code
-        return Loss(fact.node, where + fact.message, fact.advice, own_code, fact.error)
+        no_memory = fact.error in MEMORY_ERRORS or NO_MEMORY in fact.message
+        advice = fact.advice or (f"It was out of memory: {NEEDS}" if no_memory else "")
+        return Loss(fact.node, where + fact.message, advice, own_code, fact.error)
 
     @staticmethod
     def exited(fact: Exited, round: int) -> Loss:
         """A node that ended without a word after `round`."""
-        return Loss(
-            fact.node, f"node {fact.node} {_how(fact.status)} {_after(round)}", OUT_OF_MEMORY * (fact.status == -9)
-        )
+        what = f"node {fact.node} {how_it_ended(fact.status, fact.out_of_memory)} {_after(round)}"
+        return Loss(fact.node, what, memory_advice(fact.status, fact.out_of_memory))
 
     @staticmethod
     def silent(fact: Silent, round: int) -> Loss:
@@ -54,7 +57,7 @@ def _after(round: int) -> str:
     return f"after round {round}" if round else "before the end of round 1"
 
 
-def _how(status: int) -> str:
+def how_it_ended(status: int, out_of_memory: bool) -> str:
     """The end of a process from its exit code, or from minus the signal that killed it."""
     if status >= 0:
         return f"ended with status {status}"
@@ -62,4 +65,11 @@ def _how(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:  # a real-time signal
         name = f"signal {-status}"
-    return f"was killed by {name}"
+    return f"was killed by {name}{' (out of memory)' * out_of_memory}"
+
+
+def memory_advice(status: int, out_of_memory: bool) -> str:
+    """Of a process that was killed: systems that run out of memory kill, and do not always say why."""
+    if status != -signal.SIGKILL:
+        return ""
+    return f"{'The' if out_of_memory else 'Perhaps the'} system ran out of memory: {NEEDS}"

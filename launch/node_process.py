@@ -25,6 +25,7 @@ from decentralized.node import Node, channel_settings, departures_of, keeper_of
 from decentralized.prepare import Prepared
 from decentralized.run_directory import NodeDirectory, RunDirectory
 from decentralized.seeding import derive
+from decentralized.storage import storage_error
 from decentralized.transport.addresses import bracketed
 from decentralized.transport.security import Curve, KeyPair, Plain
 from decentralized.transport.zeromq import ZeroMqTransport
@@ -187,7 +188,8 @@ def run_threads(prepared: Prepared, connection: socket.socket, start: Start) -> 
             control.tell(Listening(node, "memory", os.getpid()))
         InMemoryRun(prepared, directory, control.tell, _log).run()
     except NodeFailed as error:
-        traceback.print_exception(error)
+        with contextlib.suppress(OSError):
+            traceback.print_exception(error)
         control.tell(Failed(0, 0, type(error).__name__, str(error), error.advice, error.exit_code))
         code = error.exit_code
     control.close()
@@ -196,15 +198,19 @@ def run_threads(prepared: Prepared, connection: socket.socket, start: Start) -> 
 
 def _log_to(directory: NodeDirectory) -> None:
     """From now on all output of this process, native crashes included, goes to the node's log."""
-    with open(directory.log, "ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    try:
+        with open(directory.log, "ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    except OSError as error:
+        raise storage_error("write", directory.log, error) from error
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115 - lives as long as the process
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def _log(line: str) -> None:
-    print(time.strftime("%H:%M:%S"), line, file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk; whether that matters is said by what must be written
+        print(time.strftime("%H:%M:%S"), line, file=sys.stderr)
 
 
 def run_child(

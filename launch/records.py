@@ -17,6 +17,7 @@ from decentralized.control import Finished
 from decentralized.errors import DecentralizedError, Interrupted
 from decentralized.report.statistics import FAILED, FINISHED, INTERRUPTED, statistics
 from decentralized.run_directory import RunDirectory, write_atomically
+from decentralized.storage import storage_error
 from launch.plan import Plan
 from launch.state import RunState
 
@@ -42,7 +43,10 @@ def write_start(directory: RunDirectory, plan: Plan) -> None:
 
 def forget_end(directory: RunDirectory) -> None:
     """The run goes on: how it ended before is not true any more."""
-    directory.summary.unlink(missing_ok=True)
+    try:
+        directory.summary.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error("delete", directory.summary, error) from error
 
 
 def write_graph(directory: RunDirectory, targets: Sequence[Sequence[int]]) -> None:

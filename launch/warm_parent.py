@@ -9,10 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from decentralized import control
 from decentralized.control import AnyFact, Fact, Lines
 from decentralized.errors import StartError
+from decentralized.storage import storage_error
+from launch.loss import how_it_ended, memory_advice
+from launch.memory_kills import MemoryKills
 
 READ_BYTES = 1 << 18
 END_PATIENCE_S = 5.0
@@ -30,13 +34,21 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return open(log, "ab")
+    except OSError as error:
+        raise storage_error("write", log, error) from error
+
+
 class WarmParent:
     """Starts the fork server; its diagnostics go to the file `log`."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
+        self._memory_kills = MemoryKills()
         environment = {**os.environ, **ENVIRONMENT}
-        with open(log, "ab") as errors:
+        with _opened(log) as errors:
             self._process = subprocess.Popen(
                 python("launch.fork_server", str(os.getpid())),
                 stdin=subprocess.PIPE,
@@ -91,4 +103,8 @@ class WarmParent:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_PATIENCE_S)
         status = self._process.returncode
-        return StartError(f"the fork server has ended (status {status})", f"Its log says why: {self._log}")
+        if status is None or status >= 0:
+            return StartError(f"the fork server has ended (status {status})", f"Its log says why: {self._log}")
+        out_of_memory = self._memory_kills.again()
+        advice = f"{memory_advice(status, out_of_memory)} Its log: {self._log}".strip()
+        return StartError(f"the fork server {how_it_ended(status, out_of_memory)}", advice)

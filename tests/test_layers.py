@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Modules and folders of decentralized/. Modules in one row do not import each other; those in one folder may.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "lazy", "mistakes", "places"),
-    ("settings", "interfaces", "overrides", "import_ini", "state_tree", "state_checks"),
+    ("settings", "interfaces", "overrides", "import_ini", "state_tree", "state_checks", "storage"),
     ("parameters", "seeding", "codec", "compression", "inbox", "metrics", "run_directory", "checkpoint", "clusters"),
     ("link",),
     ("transport",),

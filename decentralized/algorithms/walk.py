@@ -21,6 +21,8 @@ from decentralized.types import Message, NodeId, Payload, Quiet, Received, State
 
 CHECKPOINT, STOP, END = 0, 1, 2
 NATURES = 3
+DEADLINES = 2  # until models count as lost: after one deadline a node that has fallen silent is accused
+LOOK_S = 1.0  # nodes that settle look at each other's numbers more often
 MAX_AGE = 2**48  # an age that grows further must still fit into a header
 
 
@@ -202,7 +204,7 @@ class Walk:
     def _settle(self) -> None:
         """Wait until every model that was sent has arrived.
 
-        Raises NetworkError when all nodes have stopped and nothing more arrives for the deadline.
+        Raises NetworkError when all nodes have stopped and nothing more arrives for DEADLINES deadlines.
         """
         context = self.context
         accounts = _Accounts(context, self._topic(self._pause))
@@ -242,7 +244,7 @@ class _Accounts:
         self._context, self._topic = context, topic
         self._told: tuple[int, int, int] | None = None
         self._sums: Mapping[str, int] | None = None
-        self._changed = time.monotonic()
+        self._looked, self._unchanged_s = time.monotonic(), 0.0
 
     def settled(self, sent: int, arrived: int) -> bool:
         """Tells this node's numbers when they have changed; true once it has been decided that nothing is under way."""
@@ -254,13 +256,17 @@ class _Accounts:
             self._told = (sent, arrived, losses)
             agreement.contribute(topic, {"sent": sent, "arrived": arrived})
         sums = agreement.sums(topic)
+        now = time.monotonic()
+        self._unchanged_s += min(now - self._looked, LOOK_S)  # a node that stood still itself has waited for nobody
+        self._looked = now
         if sums != self._sums:
-            self._sums, self._changed = sums, time.monotonic()
+            self._sums, self._unchanged_s = sums, 0.0
             if sums is not None and sums["sent"] == sums["arrived"]:
                 agreement.propose(f"{self._topic}/settled", losses)
-        if sums is not None and time.monotonic() - self._changed > self._context.deadline_s:
+        patience_s = DEADLINES * self._context.deadline_s
+        if sums is not None and self._unchanged_s > patience_s:
             missing = sums["sent"] - sums["arrived"]
-            raise NetworkError(f"{missing} models that were sent have not arrived after {self._context.deadline_s:g} s")
+            raise NetworkError(f"{missing} models that were sent have not arrived after {patience_s:g} s")
         return False
 
 

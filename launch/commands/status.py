@@ -113,7 +113,7 @@ def _live(directory: RunDirectory) -> dict[NodeId, LiveNode]:
     for machine in reversed(directory.agents()):  # machine 0 hears of all nodes: it has the last word
         live = read_live(directory.agent(machine).live)
         for node in live.nodes if live else []:
-            node.since_s += time.time() - live.time if live else 0.0
+            node.since_s += max(0.0, time.time() - live.time) if live else 0.0  # that clock can be set back
             found[node.node] = node
     return found
 
@@ -181,7 +181,7 @@ def _from_files(directory: RunDirectory, node: NodeId) -> NodeStatus:
     records = _records(path)
     rounds = [int(str(record.get("round", 0))) for record in records]
     sent = [int(str(record["bytes_sent"])) for record in records if "bytes_sent" in record]
-    wrote_s = time.time() - path.stat().st_mtime if path.is_file() else 0.0
+    wrote_s = max(0.0, time.time() - path.stat().st_mtime) if path.is_file() else 0.0
     return NodeStatus(node, max(rounds, default=0), max(sent, default=0), wrote_s)
 
 

@@ -46,7 +46,7 @@ def put(folder: Path, data: bytes, number: int = 7) -> Path:
 
 
 def test_there_and_back(tmp_path: Path) -> None:
-    folder = tmp_path / "nodes" / "0003" / "checkpoint"  # is made
+    folder = tmp_path / "checkpoint"  # is made
     size = checkpoint.write(folder, 12, STATE)
     assert size == (folder / "0000000012.safetensors").stat().st_size
     assert checkpoint.is_good(folder, 12)

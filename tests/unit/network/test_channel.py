@@ -338,6 +338,28 @@ class TestPatience:
         assert collected(world, 1, [1])
         assert set(accused) == {1}
 
+    def test_one_that_drains_accuses_too(self) -> None:
+        accused: list[NodeId] = []
+        world = World(accuse=lambda peer, seconds: accused.append(peer))
+        world.beat(1)
+        for second in range(0, 500, 50):
+            world.at(float(second), lambda: world.beat(2))
+        world.channel.drain(lambda: world.transport.now > 1000 + 2 * DEADLINE_S)
+        assert set(accused) == {1}
+
+    @pytest.mark.parametrize("last", [0, 1])
+    def test_nothing_is_expected_of_a_holder_before_there_is_one(self, last: int) -> None:
+        def removed() -> None:
+            world.channel.mute(1)
+            world.channel.depart(1, last, holder=2)
+
+        accused: list[NodeId] = []
+        world = World(accuse=lambda peer, seconds: accused.append(peer))
+        world.at(DEADLINE_S + 10.0, removed)
+        world.at(2 * DEADLINE_S, lambda: world.arrive(2, message(1, sender=2, kind="of 1: parameters")))
+        assert [sender for sender, _ in world.channel.collect("parameters", 1, [1])] == [1] * last
+        assert set(accused) == {1}
+
     def test_waiting_time_is_the_time_in_collect(self) -> None:
         world = World()
         world.at(8.0, lambda: world.arrive(1, message(1)))
