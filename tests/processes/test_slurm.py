@@ -146,6 +146,7 @@ def test_a_cancelled_job_is_gone(cluster: SlurmCluster, tmp_path: Path, settings
     job.check_files()
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_out_of_time_goes_on_in_the_next(
     cluster: SlurmCluster, tmp_path: Path, settings: tuple[str, ...], closed: Path, undisturbed: Path
 ) -> None:
