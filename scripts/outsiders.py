@@ -2,7 +2,7 @@
 
 python -m scripts.outsiders                      everything; a minute of 1,000 connections a second, against a quiet run
 python -m scripts.outsiders --brief              without the timing
-python -m scripts.outsiders --config configs/mnist_two_classes.toml --victim agent --pairs 5 --rounds 100
+python -m scripts.outsiders --config configs/mnist_two_classes.toml --timed-rounds 500 --victim agent --pairs 5
 
 Each run has two agents, and nodes on a ring, all on this machine. Root of a Linux machine has them in a network of
 their own, where tcpdump hears every packet. Ends with status 1 when a run fails or has other bits than an undisturbed
@@ -42,8 +42,11 @@ class Trials:
         self.good = True
         self.facts: dict[str, object] = {}
         self._folder, self._arguments = folder, arguments
-        rounds = (f"algorithm.rounds={arguments.rounds}",) if arguments.rounds else ()
-        self._settings = Settings(arguments.config.absolute(), (*arguments.set, *rounds), arguments.nodes)
+        self._settings = self._of(arguments.rounds)
+
+    def _of(self, rounds: int) -> Settings:
+        overrides = (*self._arguments.set, f"algorithm.rounds={rounds}")
+        return Settings(self._arguments.config.absolute(), overrides, self._arguments.nodes)
 
     def run(self) -> None:
         quiet = self._listen()
@@ -109,7 +112,8 @@ class Trials:
     def _slow_down(self) -> None:
         arguments = self._arguments
         title = f"{arguments.victim}, {arguments.rate:g} connections a second"
-        trials = slowdown(self._folder / "pace", self._settings, arguments.rate, arguments.victim, arguments.pairs)
+        settings = self._of(arguments.timed_rounds)
+        trials = slowdown(self._folder / "pace", settings, arguments.rate, arguments.victim, arguments.pairs)
         report = Slowdown()
         for report in trials:
             self._say_pair(title, report)
@@ -147,7 +151,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "demo.toml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--nodes", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=0, help="of each run; else as in the configuration")
+    parser.add_argument("--rounds", type=int, default=15, help="of the runs that are listened to, and attacked")
+    parser.add_argument("--timed-rounds", type=int, default=5000, help="of the runs whose wall time is measured")
     parser.add_argument("--rate", type=float, default=PER_SECOND, help="connections a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long all attacks go on together")
     parser.add_argument("--victim", choices=["node", "agent"], default="node", help="whose wall time is measured")

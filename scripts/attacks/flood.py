@@ -1,6 +1,6 @@
 """Connections by people without a key, so many in each second: python -m scripts.attacks.flood RATE SECONDS ADDRESS...
 
-A process of its own, which prints what it did as one line of JSON.
+A process of its own, which prints a line when it begins, and then what it did as one line of JSON.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Flood:
 def main(rate: float, seconds: float, addresses: list[str]) -> dict[str, object]:
     pairs = [address.removeprefix("tcp://").rpartition(":") for address in addresses]
     flood = Flood([(host, int(port)) for host, _, port in pairs])
+    print("begins", flush=True)
     took_s = flood.run(rate, seconds)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -121,9 +122,12 @@ def main(rate: float, seconds: float, addresses: list[str]) -> dict[str, object]
 
 
 def start(rate: float, seconds: float, addresses: list[str]) -> subprocess.Popen[str]:
-    """As a process of its own."""
+    """As a process of its own, which has begun."""
     words = [sys.executable, "-m", __name__, str(rate), str(seconds), *addresses]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    if process.stdout is not None:
+        process.stdout.readline()
+    return process
 
 
 if __name__ == "__main__":
