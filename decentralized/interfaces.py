@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -120,10 +120,10 @@ class Learner(Protocol):
         """Train locally for one round; calls `progress` for each batch. Returns metrics, `train_loss` among them."""
 
     def vector(self) -> Vector:
-        """All parameters, as a view: it changes when the model does."""
+        """All parameters that may leave the node, as a view: it changes when the model does."""
 
     def load(self, vector_P: Vector) -> None:
-        """Copy these parameters into the model."""
+        """Copy these parameters, in the order of `vector`, into the model."""
 
     def evaluate(self, split: str, progress: Callable[[], None]) -> Mapping[str, float]:
         """Metrics on "train", "validation" or "test", without prefix; empty without samples. Changes nothing."""
@@ -212,6 +212,33 @@ class ModelMaker(Protocol):
         """A freshly initialized model for data of this form; raises ConfigError if it does not fit the data."""
 
 
+@runtime_checkable
+class ModelWrapper(Protocol):
+    """A model component that is made of other model components, which its settings name."""
+
+    def wrap(self, make: Callable[[Any], nn.Module]) -> nn.Module:
+        """The model. `make` gives a freshly initialized module for the settings of a model component."""
+
+
+@runtime_checkable
+class CheckingAlgorithm(Protocol):
+    """An algorithm that does not go with every graph or every setting."""
+
+    def check(self, graph: Graph, experiment: Any) -> None:
+        """Raises TopologyError or ConfigError. `experiment` is the whole configuration."""
+
+
+@runtime_checkable
+class SlicingAlgorithm(Protocol):
+    """An algorithm that exchanges parts of networks, which need not be equal as a whole."""
+
+    def check_learner(self, node: NodeId, nodes: int, learner: Learner) -> None:
+        """Raises ConfigError where the node's network does not have the parts."""
+
+    def schema(self, learner: Learner) -> str:
+        """In place of the learner's: equal exactly when two learners can exchange the parts."""
+
+
 class Algorithm(Protocol):
     """The round, as a generator: the driver evaluates, logs and check-points between two yields."""
 
@@ -289,5 +316,7 @@ class Context:
     """Seconds after which waiting for something that must come is an error."""
     accepts_non_finite: bool = False
     """Whether NaN and infinity of a peer are mixed."""
+    graph: Graph = field(default_factory=lambda: Graph(()))
+    """Of round 0, for algorithms in which all nodes draw alike who talks to whom."""
     totals: dict[str, int] = field(default_factory=dict)
     """What the algorithm counted, for the summary: sums over nodes are shown there."""

@@ -46,6 +46,13 @@ def mistake(message: str, *location: str) -> ValidationError:
     return ValidationError.from_exception_data("settings", [InitErrorDetails(type=kind, loc=location, input=None)])
 
 
+def mistakes(messages: Sequence[str]) -> ValidationError:
+    """To be raised in a validator: several sentences, all about the validated key."""
+    kinds = [PydanticCustomError(OWN, "{message}", {"message": message}) for message in messages]
+    items = [InitErrorDetails(type=kind, loc=(), input=None) for kind in kinds]
+    return ValidationError.from_exception_data("settings", items)
+
+
 def expected(what: str) -> PydanticCustomError:
     """To be raised in a validator: the value should be `what`."""
     return PydanticCustomError("expected", "{expected}", {"expected": what})

@@ -16,7 +16,7 @@ from decentralized.channel import Channel, ChannelSettings
 from decentralized.control import Finished, Status, Tell
 from decentralized.departures import Departures
 from decentralized.errors import HelloMismatch
-from decentralized.interfaces import Algorithm, Context, Learner
+from decentralized.interfaces import Algorithm, Context, Learner, SlicingAlgorithm
 from decentralized.keeper import Keeper
 from decentralized.lazy import torch
 from decentralized.memory import NodeMemory
@@ -99,7 +99,7 @@ class Node:
         reporter = Reporter(self.node, self.prepared.experiment, self.directory, self.channel, learner, self.tell)
         log = NodeLog(reporter, saved.get("log"))
         with log.open() as metrics:
-            self._hello(context)
+            self._hello(context, algorithm)
             self.departures.greeted = True
             if saved:
                 memory.put_back(saved)  # after the hello, which is counted once in a run
@@ -189,19 +189,22 @@ class Node:
         peer, since = waits
         return Status(self.node, "waiting", peer, time.monotonic() - since, self.age)
 
-    def _hello(self, context: Context) -> None:
+    def _hello(self, context: Context, algorithm: Algorithm) -> None:
         """Make sure that every neighbor runs the same thing before anything else is exchanged."""
         neighbors = context.topology.neighbors(1)
         peers = sorted({*neighbors.send_to, *neighbors.receive_from})
         self.channel.admit(peers)
-        mine = self._identity(context.learner)
+        learner = context.learner
+        mine = self._identity(
+            algorithm.schema(learner) if isinstance(algorithm, SlicingAlgorithm) else learner.schema()
+        )
         self.channel.broadcast(peers, Message(HELLO, 0, self.node, Payload({}, mine)))
         for peer, message in self.channel.collect(HELLO, 0, peers):
             self._compare(peer, mine, message.payload.scalars)
 
-    def _identity(self, learner: Learner) -> dict[str, Scalar]:
+    def _identity(self, schema: str) -> dict[str, Scalar]:
         return {
-            "schema": learner.schema(),
+            "schema": schema,
             "graph": self.prepared.graph_hash,
             "nodes": self.prepared.experiment.nodes,
             "seed": self.prepared.experiment.seed,

@@ -19,11 +19,22 @@ from decentralized.channel import REMEMBERED
 from decentralized.config import Experiment
 from decentralized.data.dataset import DataSet, DataSettings, NodeParts
 from decentralized.data.parts import divide
+from decentralized.data.relabel import check_relabelling, relabelled
 from decentralized.departures import LivingTopology
 from decentralized.errors import ConfigError
-from decentralized.interfaces import Agreement, Context, Learner, Losses, MessageChannel, Pauses, Sharing
+from decentralized.interfaces import (
+    Agreement,
+    CheckingAlgorithm,
+    Context,
+    Learner,
+    Losses,
+    MessageChannel,
+    ModelWrapper,
+    Pauses,
+    Sharing,
+    SlicingAlgorithm,
+)
 from decentralized.lazy import torch
-from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import derive, numpy_generator
 from decentralized.settings import Component
 from decentralized.sharing.deltas import Deltas
@@ -84,7 +95,11 @@ def prepare(experiment: Experiment, root: Path) -> Prepared:
     if not isinstance(settings, DataSettings):
         raise ConfigError([f"[data] {settings.name}: its Config should be a DataSettings"])
     graph = make_graph(experiment)
+    algorithm = build.create("algorithm", experiment.algorithm)
+    if isinstance(algorithm, CheckingAlgorithm):
+        algorithm.check(graph, experiment)
     data: DataSet = build.create("data", settings).load(root, experiment.seed)
+    check_relabelling(data, settings, experiment.nodes)
     partition = build.create("partition", settings.partition)
     parts = divide(data, settings, partition, experiment.nodes, experiment.seed)
     template = _build_model(experiment, data, None)
@@ -107,11 +122,19 @@ def build_learner(prepared: Prepared, node: NodeId) -> Learner:
     experiment = prepared.experiment
     training = experiment.training
     template = prepared.template
-    if isinstance(training, TrainingSettings) and not training.same_start:
-        template = _build_model(experiment, prepared.data, node)
+    same_start = getattr(training, "same_start", True)
+    if not same_start or _model_of(experiment, node) != experiment.model:
+        template = _build_model(experiment, prepared.data, node, same_start)
     generator = numpy_generator(experiment.seed, "batches", node)
-    learner: Learner = build.create("learner", training, template, prepared.data, prepared.parts[node], generator)
+    data = relabelled(prepared.data, experiment.data, node)
+    learner: Learner = build.create("learner", training, template, data, prepared.parts[node], generator)
     return learner
+
+
+def _model_of(experiment: Experiment, node: NodeId | None) -> Component:
+    """The settings of the node's model, which may differ from those of the others; node None: of the template."""
+    of_node: Callable[[NodeId], Component] | None = getattr(experiment.model, "of_node", None)
+    return experiment.model if node is None or of_node is None else of_node(node)
 
 
 def build_context(
@@ -139,6 +162,7 @@ def build_context(
         agreement=agreement,
         pauses=pauses,
         losses=losses,
+        graph=prepared.graph,
         deadline_s=experiment.network.deadline_s,
         accepts_non_finite=experiment.network.non_finite == "accept",
     )
@@ -182,6 +206,7 @@ def try_out(prepared: Prepared) -> Memory:
         learner.evaluate("test", lambda: None)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ConfigError([f"[model] or [training]: one training step of {names} fails: {error}"]) from error
+    _check_learners(prepared)
     size = learner.vector().nbytes
     degree = max((len(targets) for targets in prepared.graph.targets), default=0)
     kept = 1 + degree if getattr(experiment.sharing, "payload", "values") == "deltas" else 0  # copies of edges
@@ -190,7 +215,21 @@ def try_out(prepared: Prepared) -> Memory:
     # Sent: this round's snapshot, shared by all neighbors, and the last one until they answer. Received: a neighbor
     # can be one round ahead.
     messages = (2 + 2 * degree + kept) * size
-    return Memory(size, size, getattr(learner, "optimizer_bytes", int)(), messages)
+    own = sum(array.nbytes for array in learner.arrays().values())  # what is personal included
+    return Memory(own, own, getattr(learner, "optimizer_bytes", int)(), messages)
+
+
+def _check_learners(prepared: Prepared) -> None:
+    """Raises ConfigError, with all mistakes, where networks lack what the algorithm wants to exchange of them."""
+    nodes, mistakes = prepared.experiment.nodes, list[str]()
+    algorithm = build.create("algorithm", prepared.experiment.algorithm)
+    for node in range(nodes) if isinstance(algorithm, SlicingAlgorithm) else ():
+        try:
+            algorithm.check_learner(node, nodes, build_learner(prepared, node))
+        except ConfigError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
 
 
 def _one_step(prepared: Prepared) -> Prepared:
@@ -219,12 +258,15 @@ def _bounded(parts: Sequence[NodeParts], experiment: Experiment) -> list[NodePar
     return bounded
 
 
-def _build_model(experiment: Experiment, data: DataSet, node: NodeId | None) -> nn.Module:
-    """The model, initialized by the seed of `node`, or of the run; the global generator is left as it was."""
+def _build_model(experiment: Experiment, data: DataSet, node: NodeId | None, same_start: bool = False) -> nn.Module:
+    """The model of `node`, initialized by its own seed or by that of the run; the global generator is left as it was.
+
+    Without a node it is that of all nodes whose settings do not differ.
+    """
     state = torch.get_rng_state()
-    torch.default_generator.manual_seed(derive(experiment.seed, "model", node))
+    torch.default_generator.manual_seed(derive(experiment.seed, "model", None if same_start else node))
     try:
-        return _make_model(experiment.model, data)
+        return _make_model(_model_of(experiment, node), data)
     finally:
         torch.set_rng_state(state)
 
@@ -238,5 +280,8 @@ def _make_model(settings: Component, data: DataSet) -> nn.Module:
         except (TypeError, ValueError) as error:
             raise ConfigError([f"[model] {settings.name} does not take these arguments: {error}"]) from None
         return own
-    model: nn.Module = kind(settings).build(data.facts)
+    maker = kind(settings)
+    if isinstance(maker, ModelWrapper):
+        return maker.wrap(lambda base: _make_model(base, data))
+    model: nn.Module = maker.build(data.facts)
     return model

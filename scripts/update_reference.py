@@ -88,12 +88,23 @@ def section(family: str) -> Iterator[str]:
     common = shared(list(settings.values()))
     if common:
         yield f"All of them have:\n\n{table(common)}"
+        yield from tables_in(next(iter(classes.values())).Config, common)
     for name, kind in classes.items():
         yield f"### `{name}`\n"
         yield f"{described(family, name, kind)}\n"
         own = [row for row in settings[name] if row not in common]
         if own:
             yield table(own)
+            yield from tables_in(kind.Config, own)
+
+
+def tables_in(settings: type[Settings], shown: Sequence[Row]) -> Iterator[str]:
+    """The keys of the tables of which a list in one of the rows that are shown is made."""
+    keys = {row[0] for row in shown}
+    for key, field in settings.model_fields.items():
+        for part in get_args(field.annotation) if f"`{key}`" in keys and get_origin(field.annotation) is tuple else ():
+            if isinstance(part, type) and issubclass(part, Settings):
+                yield f"Each table of `{key}`:\n\n{table(rows(part))}"
 
 
 def shared(all_rows: Sequence[Sequence[Row]]) -> list[Row]:
@@ -178,7 +189,7 @@ def _list_of(parts: Sequence[Any]) -> str:
     length = "" if parts[-1] is Ellipsis else f"{len(parts)} "
     kinds = {kind_of(part): None for part in parts if part is not Ellipsis}  # a set, but in order
     noun, _, limits = next(iter(kinds)).partition(" ")
-    if len(kinds) == 1 and noun in KINDS.values():
+    if len(kinds) == 1 and noun in (*KINDS.values(), "table", "list"):
         return f"list of {length}{noun}s {limits}".rstrip()
     return f"list of {length}: {', '.join(kinds)}"
 

@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("channel", "control"),
     ("agreement", "keeper"),
     ("departures",),
-    ("exchange",),
+    ("exchange", "partial_models"),
     ("data",),
     ("models",),
     ("learners",),

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from decentralized.settings import Component, Family
-from decentralized.types import Facts
+from decentralized.settings import Component, Family, Settings
+from decentralized.types import Facts, NodeId
 
 Split = Literal["train", "validation", "test"]
 
@@ -49,6 +49,8 @@ class DataSet:
     facts: Facts
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    halves: np.ndarray | None = None
+    """(classes, 2, n) uint8, where vectors are to be completed: what is given of each class, and what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class PartitionSettings(Component):
     """Settings that every partition has."""
 
 
+class Relabelling(Settings):
+    """Other class numbers for some nodes."""
+
+    nodes: tuple[Annotated[NodeId, Field(ge=0)], ...]
+    """The nodes for which the classes are permuted, in their training and their test samples."""
+    cycles: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+    """The permutation: [[8, 9]] exchanges two classes, [[7, 8, 9]] makes 7 to 8, 8 to 9 and 9 to 7."""
+
+
 class DataSettings(Component):
     """Settings that every data set has."""
 
@@ -75,6 +86,10 @@ class DataSettings(Component):
     """Evaluate on the whole test part, or on the node's own share of it."""
     samples: Annotated[int, Field(ge=1)] | None = None
     """Use only so many training samples, drawn by the seed; all of them when not given."""
+    test_samples: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first so many test samples; all of them when not given."""
+    permute_labels: tuple[Relabelling, ...] = ()
+    """Class numbers that differ between nodes: tables of `nodes` and `cycles`, where [[8, 9]] exchanges two classes."""
 
 
 class Loader(Protocol):

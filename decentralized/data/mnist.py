@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -66,17 +67,20 @@ class Mnist:
     class Config(DataSettings):
         """Settings of MNIST."""
 
+        pixels: Literal["standardized", "unit"] = "standardized"
+        """Mean 0 and variance 1 over all training pixels, or between 0 and 1."""
+
     def __init__(self, config: Config) -> None:
-        pass
+        self._pixels = config.pixels
 
     def load(self, root: Path, seed: int) -> DataSet:
         """Read `<root>/mnist/{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`."""
-        folder = root / "mnist"
+        folder, standardized = root / "mnist", self._pixels == "standardized"
         return DataSet(
             task="classification",
             train=_read_part(folder, "train"),
             test=_read_part(folder, "t10k"),
             facts=Facts(input_shape=(1, 28, 28), classes=CLASSES),
-            mean=(0.1307,),  # of the training pixels
-            std=(0.3081,),
+            mean=(0.1307 if standardized else 0.0,),  # of the training pixels
+            std=(0.3081 if standardized else 1.0,),
         )

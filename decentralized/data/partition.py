@@ -195,3 +195,28 @@ class ByClass:
             for label in fewest[: self._classes_per_node]:
                 holders[label].append(node)
         return holders
+
+
+class Successive:
+    """Node 0 gets the first samples of the data set, node 1 the next ones, and so on: nothing is drawn."""
+
+    class Config(PartitionSettings):
+        """Settings of successive."""
+
+        per_node: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
+        """Samples of each node: one number for all, or one for each node. All samples, evenly, when not given."""
+
+    def __init__(self, config: Config) -> None:
+        self._per_node = config.per_node
+
+    def assign(self, samples: Samples, nodes: int, generator: np.random.Generator) -> list[np.ndarray]:
+        """For each node the sorted indices of its samples; raises TooFewSamples where there are not as many."""
+        total, asked = len(samples), self._per_node
+        if asked is None:
+            return _finished("successive", np.array_split(np.arange(total), nodes), samples)
+        counts = asked if isinstance(asked, tuple) else (asked,) * nodes
+        if len(counts) != nodes:
+            raise DataError(f"successive: per_node has {len(counts)} numbers for {nodes} nodes")
+        if sum(counts) > total:
+            raise TooFewSamples(f"successive: {sum(counts)} samples for {nodes} nodes, and there are {total}")
+        return _finished("successive", np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1]), samples)

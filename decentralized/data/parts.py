@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ def divide(data: DataSet, settings: DataSettings, partition: Partition, nodes: i
     no validation sample although `validation` is above 0, or no test sample.
     """
     shares = _training_shares(data.train, settings, partition, nodes, seed)
+    data = replace(data, test=_first(data.test, settings.test_samples))
     if settings.test == "global":
         tests = [np.arange(len(data.test))] * nodes
     else:
@@ -29,6 +31,11 @@ def divide(data: DataSet, settings: DataSettings, partition: Partition, nodes: i
         train, validation = _hold_out(share, settings.validation, node, seed)
         parts.append(NodeParts(train, validation, test))
     return parts
+
+
+def _first(test: Samples, count: int | None) -> Samples:
+    users = None if test.users is None else test.users[:count]
+    return Samples(test.inputs[:count], test.targets[:count], users)
 
 
 def _training_shares(

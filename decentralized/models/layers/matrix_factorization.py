@@ -48,6 +48,10 @@ class MatrixFactorizationNetwork(nn.Module):
         """The rows that these (user, item) samples touch, each once."""
         return np.unique(pairs_B2 + np.array([0, self.user_factors.num_embeddings]))
 
+    def personal_parts(self) -> dict[str, tuple[str, ...]]:
+        """A user's rows are the input of what all users share, the items' rows the output."""
+        return {"input": ("user_*",), "output": ("item_*",)}
+
     def penalty(self) -> torch.Tensor | None:
         """lambda/2 (||X||^2 + ||Y||^2), to add to the loss; the biases are not regularized. None for lambda 0."""
         if not self.regularization:

@@ -174,10 +174,10 @@ def test_schedules_one_after_the_other(tmp_path: Path) -> None:
     def make() -> SGD:
         made = learner(optimizer=MOMENTUM)
         parts = [
-            torch.optim.lr_scheduler.ConstantLR(made._optimizer),
-            torch.optim.lr_scheduler.StepLR(made._optimizer, 2),
+            torch.optim.lr_scheduler.ConstantLR(made._descent.optimizer),
+            torch.optim.lr_scheduler.StepLR(made._descent.optimizer, 2),
         ]
-        made._schedule = torch.optim.lr_scheduler.SequentialLR(made._optimizer, parts, [5])
+        made._descent.schedule = torch.optim.lr_scheduler.SequentialLR(made._descent.optimizer, parts, [5])
         return made
 
     goes_on_the_same(make, tmp_path)

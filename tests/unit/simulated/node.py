@@ -116,7 +116,7 @@ class SimulatedNode:
     def live(self, saved: Any = None) -> None:
         """From the hello to the leave, as in processes; `saved` is what `take` gave at a check-point."""
         memory: Any = self
-        self.runner._hello(self.context)
+        self.runner._hello(self.context, self.algorithm)
         self.departures.greeted = True
         if saved is not None:
             self.learner.load(saved["model"])
