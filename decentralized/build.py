@@ -119,6 +119,7 @@ TABLES: dict[str, dict[str, str]] = {
     "mixing": {
         "metropolis-hastings": "decentralized.mixing.metropolis_hastings:MetropolisHastings",
         "uniform": "decentralized.mixing.uniform:Uniform",
+        "from-topology": "decentralized.mixing.from_topology:FromTopology",
         "row-presence": "decentralized.mixing.row_presence:RowPresence",
         "fomo": "decentralized.mixing.fomo:Fomo",
     },

@@ -150,16 +150,16 @@ class Channel:
         if encoded.payload_bytes > (most := self._settings.max_payload_bytes):
             raise CodecError(f"a {message.kind!r} message of {encoded.payload_bytes} bytes; at most {most} may travel")
         snapshot = Snapshot.of(encoded, self._transport.freeze)
-        now = self._clock()
         for peer in peers:
-            if peer in self._muted:
-                continue
-            link = self._link(peer)
-            if self._greeting is not None and link.sent == 0:
-                self._greet(peer, link, self._greeting.snapshot, now)
-            for frames in link.push(snapshot, now):
-                self._transmit(peer, frames)
-            self.traffic.count(snapshot, encoded)
+            if peer not in self._muted:
+                self._push(peer, snapshot)
+                self.traffic.count(snapshot, encoded)
+
+    def acknowledge(self, to: NodeId, message: Message) -> None:
+        """Queue a small message that only says what has been taken; like all confirmations it is control traffic."""
+        if to not in self._muted:
+            snapshot = Snapshot.of(codec.encode(message), self._transport.freeze)
+            self.traffic.control += self._push(to, snapshot)
 
     def collect(
         self, kind: str, round: int, senders: Sequence[NodeId], step: int = 0
@@ -262,10 +262,18 @@ class Channel:
         encoded = codec.encode(message)
         self._greeting = Greeting(message, check, Snapshot.of(encoded, self._transport.freeze))
 
-    def _greet(self, peer: NodeId, link: Link, snapshot: Snapshot, now: float) -> None:
-        for frames in link.push(snapshot, now):
+    def _push(self, peer: NodeId, snapshot: Snapshot) -> int:
+        """Queue it, behind this node's hello where that has not been said; its bytes, without those of the hello."""
+        link = self._link(peer)
+        if self._greeting is not None and link.sent == 0:
+            self.traffic.control += self._queue(peer, link, self._greeting.snapshot)
+        return self._queue(peer, link, snapshot)
+
+    def _queue(self, peer: NodeId, link: Link, snapshot: Snapshot) -> int:
+        chunks = link.push(snapshot, self._clock())
+        for frames in chunks:
             self._transmit(peer, frames)
-            self.traffic.control += sum(len(frame) for frame in frames)
+        return sum(len(frame) for frames in chunks for frame in frames)
 
     def _admit_too(self, peer: NodeId) -> None:
         if self._admitted is not None:

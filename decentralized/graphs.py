@@ -50,6 +50,12 @@ def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment)
                 f'[mixing] {experiment.mixing.name}: {where}[topology] "{experiment.topology.name}" has edges that go '
                 'one way only; name = "uniform" would fit, or [algorithm] name = "push-sum", which keeps the mean'
             )
+    needs_weights = getattr(experiment.mixing, "needs_weights", False) and "mixing" not in ignored
+    if needs_weights and not getattr(experiment.topology, "brings_weights", False):
+        mistakes.append(
+            f'[mixing] {experiment.mixing.name}: [topology] "{experiment.topology.name}" brings no weights of its own; '
+            '"matcha" does, and name = "metropolis-hastings" or "uniform" need none'
+        )
     if mistakes:
         raise ConfigError(mistakes)
 

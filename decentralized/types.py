@@ -68,7 +68,7 @@ class Graph:
 class Neighbors:
     """One node's neighbors in one round.
 
-    `weights` (node to mixing weight, own included) are given only where the graph brings them.
+    `weights` (node to mixing weight, own included) are given only where the graph brings them, as MATCHA does.
     """
 
     send_to: tuple[NodeId, ...]

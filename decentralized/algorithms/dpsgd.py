@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from decentralized import exchange
+from decentralized.algorithms.pace import Pace
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.interfaces import Context
 from decentralized.types import RoundReport
@@ -34,6 +35,7 @@ class DPSGD:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._pace = Pace()
 
     def rounds(self, context: Context, first: int = 1) -> Iterator[RoundReport]:
         for round in range(first, self._config.rounds + 1):
@@ -59,6 +61,7 @@ class DPSGD:
         context.sharing.commit(shared_P, mixed.vector_P)
         learner.load(mixed.vector_P + (own_P - start_P) if adds else mixed.vector_P)
         context.topology.observe(round, mixed, context)
+        self._pace.keep(context, neighbors)
         wait_s = channel.waited_s - waited_s
         mix_s = time.monotonic() - began - wait_s
         return RoundReport(round, metrics, fit_s, wait_s, mix_s, mixed.weights)

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from decentralized import exchange
+from decentralized.algorithms.pace import Pace
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.errors import CodecError, ConfigError, StateError
 from decentralized.interfaces import Context
@@ -48,6 +49,7 @@ class PushSum:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._pace = Pace()
         self._biased_P: Vector | None = None  # x; None until the first round
         self._weight = 1.0  # w
 
@@ -80,6 +82,7 @@ class PushSum:
             biased_P.add_(item.vector_P)
         self._biased_P, self._weight = biased_P, math.fsum(weights.values())
         learner.load(biased_P / self._weight)
+        self._pace.keep(context, neighbors)
         wait_s = channel.waited_s - waited_s
         mix_s = time.monotonic() - began - wait_s
         shares = {node: weight / self._weight for node, weight in weights.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from decentralized.errors import TopologyError
 from decentralized.seeding import numpy_generator
 from decentralized.types import Graph, Mixed, Neighbors, NodeId
 
@@ -52,6 +53,17 @@ class EachRound(Generic[Drawn]):
 def graph_of(graph: ChangingGraph, nodes: int, round: int) -> Graph:
     """The whole graph of one round."""
     return Graph(tuple(graph.neighbors(round, node).send_to for node in range(nodes)))
+
+
+def weights_of(graph: ChangingGraph, nodes: int, round: int) -> np.ndarray:
+    """(N, N) float64: the mixing matrix that the graph brings for one round; raises TopologyError if it brings none."""
+    matrix_NN = np.zeros((nodes, nodes))
+    for node in range(nodes):
+        weights = graph.neighbors(round, node).weights
+        if weights is None:
+            raise TopologyError(f"no weights come with the graph of round {round}")
+        matrix_NN[node, list(weights)] = list(weights.values())
+    return matrix_NN
 
 
 def in_order(nodes: np.ndarray) -> tuple[NodeId, ...]:

@@ -1,6 +1,6 @@
 """MATCHA: the matchings of a base graph, each used in a round with a probability of its own.
 
-Wang et al., "MATCHA: Speeding up decentralized SGD via matching decomposition sampling", 2019, sections 3.1 to 3.3:
+Wang et al., "MATCHA: Speeding up decentralized SGD via matching decomposition sampling", 2019, sections 3.1 to 3.4:
 
 1. the edges of the base graph are divided into M matchings (Misra & Gries, as there);
 2. the probabilities p_j maximize the algebraic connectivity of the expected graph,
@@ -8,21 +8,22 @@ Wang et al., "MATCHA: Speeding up decentralized SGD via matching decomposition s
        max lambda_2(sum_j p_j L_j)    subject to  sum_j p_j <= budget * M,  0 <= p_j <= 1        (its problem 4)
 
    where L_j is the Laplacian of matching j: edges without which the graph would fall apart are used more often;
-3. in each round every matching is used or not, independently of the others.
+3. in each round every matching is used or not, independently of the others;
+4. each edge has the same weight alpha in every round, which matcha_weight.py chooses.
 
 The problem is concave. It is solved here by projected supergradient ascent with numpy alone: the supergradient of
 lambda_2 is tr(L_j Q) with Q the projector on its eigenspace, divided by its dimension, so that equal eigenvalues (as
 every ring has them) do not make it depend on the library of linear algebra. Probabilities are then rounded to 1/4096;
 machines compare the graphs that follow.
 
-Departure: the paper mixes with I - alpha L and one alpha for all rounds, from a second optimization. Here the mixing
-rule weighs the round's graph, as any other one (Metropolis-Hastings, which is doubly stochastic in each round).
+The topology brings the weights of step 4, and [mixing] name = "from-topology" uses them. Any other mixing rule weighs
+the graph of a round as any other graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +33,7 @@ from decentralized.seeding import derive
 from decentralized.settings import Component, Family
 from decentralized.topologies.changing import EachRound
 from decentralized.topologies.edge_coloring import matchings
+from decentralized.topologies.matcha_weight import best_weight, laplacian
 from decentralized.topologies.one_peer import ALONE
 from decentralized.types import Graph, Neighbors, NodeId
 
@@ -53,6 +55,8 @@ class Matcha:
         """The base graph, a topology that is undirected and does not change."""
         budget: Annotated[float, Field(gt=0, le=1)] = 0.5
         """Expected share of the base graph's matchings that are used in a round; 1 is the base graph."""
+        brings_weights: ClassVar[bool] = True
+        """Its rounds have weights of their own."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -74,12 +78,14 @@ class Matcha:
 class _Used:
     def __init__(self, partners_MN: np.ndarray, probabilities_M: np.ndarray, seed: int) -> None:
         self._partners_MN = partners_MN
+        self._weight = best_weight(partners_MN, probabilities_M)
         self._rounds = EachRound(seed, lambda generator: generator.random(len(probabilities_M)) < probabilities_M)
 
     def neighbors(self, round: int, node: NodeId) -> Neighbors:
         partners = self._partners_MN[self._rounds.of(round), node]
         around = tuple(np.sort(partners[partners != ALONE]).tolist())
-        return Neighbors(around, around)
+        own = {node: 1.0 - self._weight * len(around)}
+        return Neighbors(around, around, dict.fromkeys(around, self._weight) | own)
 
 
 def _partners(found: Sequence[Sequence[tuple[NodeId, NodeId]]], nodes: int) -> np.ndarray:
@@ -111,12 +117,7 @@ def probabilities(partners_MN: np.ndarray, budget: float) -> np.ndarray:
 def connectivity(partners_MN: np.ndarray, point_M: np.ndarray) -> tuple[float, np.ndarray]:
     """lambda_2 of the Laplacian of the expected graph, and a supergradient (M,)."""
     nodes = partners_MN.shape[1]
-    laplacian_NN = np.zeros((nodes, nodes))
-    for partners_N, probability in zip(partners_MN, point_M, strict=True):
-        (matched,) = np.nonzero(partners_N != ALONE)
-        laplacian_NN[matched, matched] += probability
-        laplacian_NN[matched, partners_N[matched]] -= probability
-    values_N, vectors_NN = np.linalg.eigh(laplacian_NN)
+    values_N, vectors_NN = np.linalg.eigh(laplacian(partners_MN, point_M))
     second = float(values_N[1])
     equal_N = (np.arange(nodes) > 0) & (values_N <= second + SAME * float(values_N[-1]))
     basis_NE = vectors_NN[:, equal_N]

@@ -9,7 +9,6 @@ from math import exp, inf, log
 import numpy as np
 
 from decentralized.mixing.matrices import adjacency
-from decentralized.topologies.analysis import Weights
 from decentralized.types import Graph
 
 EXACT = 1e-13  # what rounding leaves of a distance that is gone
@@ -47,13 +46,13 @@ class RoundsFacts:
     exact_after: int | None
 
 
-def describe_rounds(graphs: Sequence[Graph], weights: Weights) -> RoundsFacts:
-    """The graphs of at least one round, in order; raises TopologyError where one has no such weights."""
+def describe_rounds(graphs: Sequence[Graph], matrices: Sequence[np.ndarray]) -> RoundsFacts:
+    """The graphs of at least one round, in order, and the mixing matrix (N, N) of each."""
     sends = np.array([[len(targets) for targets in graph.targets] for graph in graphs])
     joined = [adjacency(graph) for graph in graphs]
     together = sum(joined)
     pieces = len(Graph(tuple(tuple(np.flatnonzero(column).tolist()) for column in np.transpose(together))).pieces())
-    factor, exact_after = _shrinking([weights(graph) for graph in graphs])
+    factor, exact_after = _shrinking(matrices)
     gap = 0.0 if pieces > 1 else max(0.0, 1.0 - factor)
     return RoundsFacts(
         nodes=graphs[0].nodes,

@@ -32,12 +32,11 @@ def topology(path: Path, overrides: list[str], out: Path, rounds: int, data: Pat
 
     made = make_topology(experiment.topology, experiment.nodes, experiment.seed)
     check_graphs(first_graphs(made, experiment.nodes), not isinstance(made, Graph), experiment)
-    name, weights = _weights(experiment)
     title = f"{experiment.topology.name}, {experiment.nodes} nodes"
     if isinstance(made, Graph):
-        rows, pieces, degree = _still(made, out, title, name, weights)
+        rows, pieces, degree = _still(made, experiment, out, title)
     else:
-        rows, pieces, degree = _changing(made, experiment.nodes, rounds, out, title, name, weights)
+        rows, pieces, degree = _changing(made, experiment, rounds, out, title)
     table = plain_table(("", ""), words=1)
     table.show_header = False
     for row in (*rows, _bytes(experiment, degree, data)):
@@ -48,11 +47,12 @@ def topology(path: Path, overrides: list[str], out: Path, rounds: int, data: Pat
     say(f"picture {out}")
 
 
-def _still(graph: Graph, out: Path, title: str, name: str, weights: Weights) -> tuple[list[Row], int, float]:
+def _still(graph: Graph, experiment: Experiment, out: Path, title: str) -> tuple[list[Row], int, float]:
     """The rows of a graph that stays as it is, its pieces and its mean degree."""
     from decentralized.report.topology_picture import draw
     from decentralized.topologies.analysis import describe
 
+    name, weights = _weights(experiment)
     facts = describe(graph, weights)
     draw(graph, out, title)
     return list(_rows(facts, name)), len(facts.components), facts.degree_mean
@@ -71,15 +71,21 @@ def _rows(facts: GraphFacts, weights: str) -> Iterator[Row]:
 
 
 def _changing(
-    made: ChangingGraph, nodes: int, rounds: int, out: Path, title: str, name: str, weights: Weights
+    made: ChangingGraph, experiment: Experiment, rounds: int, out: Path, title: str
 ) -> tuple[list[Row], int, float]:
     """The same of a graph that changes."""
     from decentralized.report.topology_picture import draw_rounds
-    from decentralized.topologies.changing import graph_of
+    from decentralized.topologies.changing import graph_of, weights_of
     from decentralized.topologies.rounds_analysis import describe_rounds
 
-    graphs = [graph_of(made, nodes, round) for round in range(1, rounds + 1)]
-    facts = describe_rounds(graphs, weights)
+    nodes, numbers = experiment.nodes, range(1, rounds + 1)
+    graphs = [graph_of(made, nodes, round) for round in numbers]
+    if getattr(experiment.mixing, "needs_weights", False) and experiment.algorithm.name != "push-sum":
+        name, matrices = "its own", [weights_of(made, nodes, round) for round in numbers]
+    else:
+        name, weights = _weights(experiment)
+        matrices = [weights(graph) for graph in graphs]
+    facts = describe_rounds(graphs, matrices)
     draw_rounds(graphs, out, title)
     return list(_rows_of_rounds(facts, name)), facts.pieces, facts.sends_mean
 

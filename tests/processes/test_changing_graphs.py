@@ -55,6 +55,27 @@ def test_a_killed_node_is_started_again_and_changes_nothing(
     assert records(live.directory) == records(undisturbed)
 
 
+def test_a_chain_of_one_way_edges(tmp_path: Path) -> None:
+    """Longer than what a node keeps of one sender; the last node, for which nobody else waits, is killed on the way."""
+    file = tmp_path / "chain.txt"
+    file.write_text("0 1\n1 2\n")
+    chain = f"topology={{name='edge-list', path='{file}', directed=true}}"
+    settings = (*SETTINGS, chain, "mixing.name=uniform", "nodes=3", "algorithm.rounds=100", "checkpoint.every=20")
+    undisturbed = run(CONFIG, tmp_path / "memory", *settings, "network.transport=memory")
+    live = Live(tmp_path / "live", *settings, "network.on_peer_loss=wait")
+    try:
+        live.wait_for_checkpoint()
+        live.signal(2, signal.SIGKILL)
+        live.wait_for_life(2)
+        assert "node 2 was killed by SIGKILL" in live.end()
+    finally:
+        if live.agent.poll() is None:
+            live.agent.kill()
+            live.agent.communicate()
+    assert models(live.directory) == models(undisturbed)
+    assert records(live.directory) == records(undisturbed)
+
+
 def test_a_stopped_node_is_found_and_ends_the_run(tmp_path: Path) -> None:
     """It says nothing any more, but lives: whoever waits for it has asked, and accuses it."""
     settings = (*SETTINGS, *EPIDEMIC, FEW, "algorithm.rounds=100000", "network.deadline_s=3")

@@ -100,6 +100,14 @@ def test_topology(decentralized: Decentralized, tmp_path: Path) -> None:
     assert_fits(done.out)
 
 
+def test_topology_with_weights_of_its_own(decentralized: Decentralized) -> None:
+    """All of the triangle in each round: alpha = 1/3 averages at once, but for the rounding of alpha."""
+    matcha = ("--set", "topology={name='matcha', base={name='full'}, budget=1}", "--set", "nodes=3")
+    done = decentralized("topology", DEMO, *matcha, "--set", "mixing.name=from-topology", "--rounds", "5")
+    told = {" ".join(line.split()[:-1]): line.split()[-1] for line in done.out.splitlines() if line.strip()}
+    assert done.code == 0 and float(told["spectral gap (its own weights)"]) > 0.9999
+
+
 def test_topology_of_a_graph_that_changes(decentralized: Decentralized) -> None:
     changes = ("--set", "topology=one-peer-exponential", "--set", "nodes=8")
     done = decentralized("topology", DEMO, *changes, "--set", "mixing.name=uniform", "--rounds", "12")

@@ -11,11 +11,11 @@ import pytest
 
 from decentralized.mixing.matrices import metropolis_hastings, push_sum, uniform
 from decentralized.report.topology_picture import draw_rounds
-from decentralized.topologies.analysis import describe
+from decentralized.topologies import rounds_analysis
+from decentralized.topologies.analysis import Weights, describe
 from decentralized.topologies.changing import graph_of
 from decentralized.topologies.edges import directed, undirected
 from decentralized.topologies.named import Full, Line, Ring
-from decentralized.topologies.rounds_analysis import describe_rounds
 from decentralized.types import Graph
 
 from .changing import changing
@@ -32,6 +32,10 @@ def still(topology: Any, nodes: int) -> Graph:
 def rounds_of(name: str, nodes: int, rounds: int, **values: Any) -> list[Graph]:
     graph = changing(name, nodes, **values)
     return [graph_of(graph, nodes, round) for round in range(1, rounds + 1)]
+
+
+def describe_rounds(graphs: list[Graph], weights: Weights) -> rounds_analysis.RoundsFacts:
+    return rounds_analysis.describe_rounds(graphs, [weights(graph) for graph in graphs])
 
 
 @pytest.mark.parametrize(("topology", "nodes"), [(Ring, 9), (Line, 6), (Full, 5)])
