@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from decentralized import build
+from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.channel import REMEMBERED
 from decentralized.config import Experiment
 from decentralized.data.dataset import DataSet, DataSettings, NodeParts
@@ -106,12 +107,16 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one node holds, by what they are for. `messages`: sent and not acknowledged, and received, at most."""
+    """Bytes that one node holds, by what they are for. `messages`: sent and not acknowledged, and received, at most.
+
+    `algorithm`: what it holds besides these, at most.
+    """
 
     parameters: int
     gradient: int
     optimizer: int
     messages: int
+    algorithm: int
 
 
 def make_graph(experiment: Experiment) -> Graph:
@@ -269,7 +274,9 @@ def try_out(prepared: Prepared) -> Memory:
     # can be one round ahead.
     messages = (2 + 2 * degree + kept) * size
     own = sum(array.nbytes for array in learner.arrays().values())  # what is personal included
-    return Memory(own, own, getattr(learner, "optimizer_bytes", int)(), messages)
+    algorithm = experiment.algorithm
+    held = algorithm.vectors_held(degree) * size if isinstance(algorithm, AlgorithmSettings) else 0
+    return Memory(own, own, getattr(learner, "optimizer_bytes", int)(), messages, held)
 
 
 def _check_learners(prepared: Prepared) -> None:

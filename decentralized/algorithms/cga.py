@@ -47,6 +47,10 @@ class CGA:
         margin: Annotated[float, Field(ge=0)] = 0.0
         """The least weight of a neighbor's gradient (z >= margin): 0 in the paper, 0.5 in its authors' program."""
 
+        def vectors_held(self, neighbors: int) -> int:
+            """Answers until they are confirmed, each another one; the start, three for a gradient, three to project."""
+            return neighbors + 7
+
     def __init__(self, config: Config) -> None:
         import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401 - the solver's, before nodes are forked
 

@@ -53,6 +53,11 @@ class Fomo:
         epsilon_step: Annotated[float, Field(ge=0, le=1)] = 0.05
         """By how much epsilon falls from one round to the next, down to 0."""
 
+        def vectors_held(self, neighbors: int) -> int:
+            """Of the server: the newest model of each client, and those on their way to the clients that were drawn."""
+            drawn = self.clients_per_round or 1 + neighbors
+            return 1 + neighbors + drawn * min(self.models, neighbors)
+
     def __init__(self, config: Config) -> None:
         self._config = config
         self._newest: dict[NodeId, Vector] = {}  # of the server

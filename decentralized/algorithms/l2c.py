@@ -20,13 +20,18 @@ node goes on with is the one of the weights before these steps, as in the box.
 The paper's optimizer is Adam with weight decay. Adam proper adds the decay to the gradient before it normalizes it:
 where the validation loss has next to no slope any more, decay alone makes steps of full length, and all weights become
 equal again. So the default is AdamW, which has the same numbers and keeps the two apart.
+
+Nodes may join later: `latecomers` take no part up to round `join_after`. All nodes know from the configuration which
+these are. A latecomer neither trains nor sends updates, and nobody weighs it; it exchanges an empty message with each
+neighbor in each round, so that it goes through the rounds together with the others, with which it may then be halted,
+check-pointed and missed like everybody. In its first round it begins with theta^0.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -35,7 +40,7 @@ from pydantic import Field
 from decentralized import exchange
 from decentralized.algorithms.settings import AlgorithmSettings
 from decentralized.collaboration.alphas import Alphas
-from decentralized.collaboration.learned_graph import LearnedGraph
+from decentralized.collaboration.learned_graph import Edges, LearnedGraph
 from decentralized.collaboration.rule import Update, WeightRule, aggregate, slopes
 from decentralized.errors import ConfigError, TopologyError
 from decentralized.interfaces import Context, Differentiable, Learner
@@ -45,7 +50,7 @@ from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import numpy_generator
 from decentralized.settings import Named
 from decentralized.state_checks import need_entries, restore_generator
-from decentralized.types import Graph, Message, Mixed, Neighbors, Payload, RoundReport, State
+from decentralized.types import Graph, Message, Mixed, Neighbors, NodeId, Payload, RoundReport, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -68,6 +73,14 @@ class L2C:
         """K0: neighbors of the smallest weights that each node drops, once."""
         prune_after: Annotated[int, Field(ge=1)] = 10
         """T0: the round after which it drops them."""
+        latecomers: tuple[Annotated[NodeId, Field(ge=0)], ...] = ()
+        """Nodes that take no part at first; they join with the initial model."""
+        join_after: Annotated[int, Field(ge=1)] = 10
+        """The last round without them."""
+
+        def vectors_held(self, neighbors: int) -> int:
+            """The updates are the messages. Besides: the start, the own update, the sum, and three for its gradient."""
+            return 6
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -89,6 +102,8 @@ class L2C:
             wrong.append(f'[sharing] {self._config.name} sends whole updates: name = "full", payload = "values"')
         if experiment.network.on_peer_loss == "continue":
             wrong.append(f'[network] on_peer_loss: {self._config.name} needs "abort" or "wait"')
+        if self._config.latecomers:
+            wrong += _cannot_join(self._config, graph.nodes)
         if self._learns:
             wrong += _cannot_learn(self._config, experiment)
         if wrong:
@@ -132,8 +147,10 @@ class L2C:
 
     def _round(self, round: int, context: Context, rule: WeightRule) -> RoundReport:
         learner, channel = context.learner, context.channel
-        neighbors = context.topology.neighbors(round)
-        edges = self._graph.edges(neighbors)
+        neighbors, absent = context.topology.neighbors(round), self._absent(round)
+        if context.node in absent:
+            return _wait(round, context, neighbors)
+        edges = self._graph.edges(neighbors, absent)
         start_P = learner.vector().clone()
         began = time.monotonic()
         metrics = dict(learner.fit(round, channel.progress))
@@ -144,7 +161,7 @@ class L2C:
         began, waited_s = time.monotonic(), channel.waited_s
         updates = _receive(context, round, own, edges, rule)
         weights_n = rule.weigh(updates).tolist()
-        mixed_P = aggregate(start_P, updates, weights_n)
+        mixed_P = self._mix(round, context, start_P, updates, weights_n)
         if self._learns:
             metrics["mixed_validation_loss"] = self._learn(context, rule, start_P, updates, mixed_P)
             rule.end_round()
@@ -155,8 +172,16 @@ class L2C:
             self._graph.prune(context, round, neighbors, weights, self._config.prune)
         wait_s = channel.waited_s - waited_s
         mix_s = time.monotonic() - began - wait_s
-        metrics |= _counts(context, self._graph.edges(neighbors))
+        metrics |= _counts(context, self._graph.edges(neighbors, absent))
         return RoundReport(round, metrics, fit_s, wait_s, mix_s, weights)
+
+    def _absent(self, round: int) -> Collection[NodeId]:
+        return self._config.latecomers if round <= self._config.join_after else ()
+
+    def _mix(
+        self, round: int, context: Context, start_P: Vector, updates: Sequence[Update], weights_n: Sequence[float]
+    ) -> Vector:
+        return aggregate(start_P, updates, weights_n)
 
     def _learn(
         self, context: Context, rule: WeightRule, start_P: Vector, updates: Sequence[Update], mixed_P: Vector
@@ -183,25 +208,35 @@ class L2C:
         return self._generator.choice(samples, count, replace=False)
 
 
-def _counts(context: Context, edges: Neighbors) -> dict[str, float]:
+def _wait(round: int, context: Context, neighbors: Neighbors) -> RoundReport:
+    """A round of a node that has not joined."""
+    waited_s = context.channel.waited_s
+    around = tuple(sorted({*neighbors.send_to, *neighbors.receive_from}))
+    context.channel.broadcast(around, Message(KIND, round, context.node, Payload({})))
+    for _ in context.channel.collect(KIND, round, around):
+        pass
+    return RoundReport(round, _counts(context, Edges((), (), around)), wait_s=context.channel.waited_s - waited_s)
+
+
+def _counts(context: Context, edges: Edges) -> dict[str, float]:
     """Edges of the graph that is left; the sum of `in_degree` over the nodes is that of all."""
     context.totals["edges"] = len(edges.receive_from)
     return {"in_degree": len(edges.receive_from), "out_degree": len(edges.send_to)}
 
 
-def _send(context: Context, round: int, own: Update, edges: Neighbors) -> None:
-    """The update to those that want it, and to those that only send theirs nothing but that this node is there."""
+def _send(context: Context, round: int, own: Update, edges: Edges) -> None:
+    """The update to those that want it, and to others that wait for this node nothing but that it is there."""
     packed = context.sharing.pack(own.delta_P, None, round)
     payload = Payload({**packed.buffers, **own.extras}, packed.scalars)
     context.channel.broadcast(edges.send_to, Message(KIND, round, context.node, payload))
-    others = [node for node in edges.receive_from if node not in edges.send_to]
+    others = [node for node in edges.in_step if node not in edges.send_to]
     context.channel.broadcast(others, Message(KIND, round, context.node, Payload({})))
 
 
-def _receive(context: Context, round: int, own: Update, edges: Neighbors, rule: WeightRule) -> list[Update]:
+def _receive(context: Context, round: int, own: Update, edges: Edges, rule: WeightRule) -> list[Update]:
     """The updates of the node and its neighbors, in node order; those that cannot be used are left out."""
     updates = [own]
-    for node, message in context.channel.collect(KIND, round, sorted({*edges.send_to, *edges.receive_from})):
+    for node, message in context.channel.collect(KIND, round, edges.in_step):
         if node not in edges.receive_from:
             continue
         item = exchange.read(context, own.delta_P, message, lambda item: rule.check(item.extras))
@@ -214,6 +249,23 @@ def _differentiable(learner: Learner) -> Differentiable:
     if not isinstance(learner, Differentiable):
         raise ConfigError([f"[training] {type(learner).__name__} has no gradients, which learned weights need"])
     return learner
+
+
+def _cannot_join(config: L2C.Config, nodes: int) -> list[str]:
+    """What keeps the latecomers from joining."""
+    late, after, wrong = config.latecomers, config.join_after, []
+    if max(late) >= nodes or len(set(late)) < len(late):
+        wrong.append(f"[algorithm] latecomers: expected different nodes up to {nodes - 1}")
+    elif len(late) == nodes:
+        wrong.append("[algorithm] latecomers: somebody must be there from the start")
+    if after >= config.rounds:
+        wrong.append(f"[algorithm] join_after: after round {after} of {config.rounds} there is none left to join in")
+    if config.prune and config.prune_after <= after:
+        wrong.append(
+            f"[algorithm] prune_after: nodes that join after round {after} would be dropped in round "
+            f"{config.prune_after}, unheard; it must be above join_after"
+        )
+    return wrong
 
 
 def _cannot_learn(config: L2C.Config, experiment: Any) -> list[str]:

@@ -14,12 +14,19 @@ A node that has heard all updates of a neighbor does not know its theta - theta^
 weights: so it is sent, and the bytes of an edge are twice those of L2C. Inner products are not scaled before the
 softmax.
 
-With `transfer` the encoder of another run makes the weights, and is not trained.
+With `transfer` the encoder of another run makes the weights, and is not trained. Nodes may then join later, as in
+`l2c.py`, but for one thing. What they hear in their first round are the updates of nodes that have trained for long and
+hardly change any more, and their weights say to add these up, and next to nothing of their own: they would stay where
+they are. So in that round, in which every change is one since theta^0, where they begin, they add up changes:
+
+    theta_i^(t+1) = theta_i^0 + sum_j w_ij (theta_j^(t+1/2) - theta_j^0)
+
+The paper does not say how nodes join. `join_with = "updates"` is the round as it is for everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,9 +37,9 @@ from pydantic import Field
 from decentralized.algorithms.group_averages import Group, by_gossip
 from decentralized.algorithms.l2c import L2C
 from decentralized.algorithms.ring_all_reduce import check_ring, ring_mean
-from decentralized.collaboration.attention import Attention, Averages
+from decentralized.collaboration.attention import Attention, Averages, add_changes
 from decentralized.collaboration.encoder import Encoder, Slotted, layers_of
-from decentralized.collaboration.rule import WeightRule
+from decentralized.collaboration.rule import Update, WeightRule
 from decentralized.errors import ConfigError, TopologyError
 from decentralized.interfaces import Context
 from decentralized.types import Graph, RoundReport
@@ -61,6 +68,12 @@ class MetaL2C(L2C):
         """With over = "gossip": how often in an average each node begins an exchange."""
         transfer: str | None = None
         """File of an encoder that another run has learned (learned.safetensors of a node); it stays as it is."""
+        join_with: Literal["changes", "updates"] = "changes"
+        """What latecomers add up in their first round: the others' changes since the start, or their updates."""
+
+        def vectors_held(self, neighbors: int) -> int:
+            """A message has a change, too; all changes of a round become rows for the encoder, copied on the way."""
+            return super().vectors_held(neighbors) + 4 * (1 + neighbors)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -70,6 +83,13 @@ class MetaL2C(L2C):
     def check(self, graph: Graph, experiment: Any) -> None:
         super().check(graph, experiment)
         settings = self._settings
+        if settings.latecomers and self._learns:
+            raise ConfigError(
+                [
+                    "[algorithm] latecomers: the encoder is averaged over all nodes in each round; they may join a run "
+                    "whose encoder is known, which transfer names"
+                ]
+            )
         if settings.transfer is not None:
             _read(settings.transfer)
         elif settings.over == "ring":
@@ -98,6 +118,15 @@ class MetaL2C(L2C):
         report = super()._round(round, context, rule)
         counted = {"all_reduce_bytes": float(context.totals.get("all_reduce_bytes", 0))}
         return replace(report, metrics={**report.metrics, **counted}) if self._learns else report
+
+    def _mix(
+        self, round: int, context: Context, start_P: Vector, updates: Sequence[Update], weights_n: Sequence[float]
+    ) -> Vector:
+        settings = self._settings
+        joins = context.node in settings.latecomers and round == settings.join_after + 1
+        if joins and settings.join_with == "changes":
+            return add_changes(start_P, updates, weights_n)
+        return super()._mix(round, context, start_P, updates, weights_n)
 
     def _average(self, context: Context, own_E: Vector) -> Vector:
         """The mean over all nodes; its bytes are counted apart, and among those that were sent."""

@@ -74,6 +74,10 @@ class Transference:
         groups: tuple[tuple[Annotated[NodeId, Field(ge=0)], ...], ...] | None = None
         """Fixed clusters of nodes instead; nodes in none of them stay alone, and no transference is measured."""
 
+        def vectors_held(self, neighbors: int) -> int:
+            """With definition = "exact", the answers to all others, until they are confirmed."""
+            return neighbors if self.definition == "exact" and self.groups is None else 0
+
         @field_validator("groups")
         @classmethod
         def _disjoint(cls, groups: tuple[tuple[int, ...], ...] | None) -> tuple[tuple[int, ...], ...] | None:

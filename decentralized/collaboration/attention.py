@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 CHANGE = "change"  # the buffer with theta^(t+1/2) - theta^0
 
 
+def add_changes(first_P: Vector, updates: Sequence[Update], weights_n: Sequence[float]) -> Vector:
+    """theta^0 + sum_j w_ij (theta_j^(t+1/2) - theta_j^0): where the nodes are that the weights mean."""
+    mixed_P = first_P.clone()
+    for update, weight in zip(updates, weights_n, strict=True):
+        mixed_P.add_(torch.from_numpy(update.extras[CHANGE]), alpha=weight)
+    return mixed_P
+
+
 @dataclass(frozen=True)
 class Averages:
     """The mean over all nodes of what they know of the encoder, where it is taken; `over_nodes` gives a new vector."""

@@ -2,12 +2,14 @@
 
 After some round each node drops the neighbors with the smallest weights and tells them. Edges are directed: j stops
 sending its updates to i once i has dropped j, and may go on to receive those of i. Of two nodes of which only one
-receives, the receiver sends an empty message in each round, so that the other one cannot run ahead of it.
+receives, the receiver sends an empty message in each round, so that the other one cannot run ahead of it. So do, both
+ways, two nodes of which one takes no part yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from decentralized.errors import StateError
 from decentralized.interfaces import Context
@@ -17,6 +19,18 @@ from decentralized.types import Message, Neighbors, NodeId, Payload, State
 NOTICE = "pruned"
 
 
+@dataclass(frozen=True)
+class Edges:
+    """One node's edges in one round, in node order."""
+
+    send_to: tuple[NodeId, ...]
+    """Who wants its updates."""
+    receive_from: tuple[NodeId, ...]
+    """Whose updates it wants."""
+    in_step: tuple[NodeId, ...]
+    """Whose message it waits for, and who waits for its own: an update, or an empty one."""
+
+
 class LearnedGraph:
     """One node's view: whom it has dropped, and who has dropped it."""
 
@@ -24,12 +38,12 @@ class LearnedGraph:
         self._dropped: set[NodeId] = set()
         self._dropped_by: set[NodeId] = set()
 
-    def edges(self, neighbors: Neighbors) -> Neighbors:
-        """Along which updates go, of those that the topology has."""
-        return Neighbors(
-            tuple(node for node in neighbors.send_to if node not in self._dropped_by),
-            tuple(node for node in neighbors.receive_from if node not in self._dropped),
-        )
+    def edges(self, neighbors: Neighbors, absent: Collection[NodeId] = ()) -> Edges:
+        """Those of a node that takes part, of the ones that the topology has; `absent` are nodes that do not yet."""
+        around, late = {*neighbors.send_to, *neighbors.receive_from}, set(absent)
+        send_to = tuple(node for node in neighbors.send_to if node not in self._dropped_by | late)
+        receive_from = tuple(node for node in neighbors.receive_from if node not in self._dropped | late)
+        return Edges(send_to, receive_from, tuple(sorted({*send_to, *receive_from, *(around & late)})))
 
     def prune(
         self, context: Context, round: int, neighbors: Neighbors, weights: Mapping[NodeId, float], count: int

@@ -47,6 +47,8 @@ def _needs(prepared: Prepared, memory: Memory) -> list[str]:
 
     nodes, node = prepared.experiment.nodes, node_bytes(memory)
     parts = {"gradient": memory.gradient, "optimizer": memory.optimizer, "messages at most": memory.messages}
+    if memory.algorithm:
+        parts["held by the algorithm"] = memory.algorithm
     return [
         f"parameters: {memory.parameters // 4:,} ({size(memory.parameters)})",
         f"memory of a node: about {size(node)}",
@@ -58,7 +60,8 @@ def _needs(prepared: Prepared, memory: Memory) -> list[str]:
 
 def node_bytes(memory: Memory) -> int:
     """What a node takes for itself."""
-    return BASE_BYTES + memory.parameters + memory.gradient + memory.optimizer + memory.messages
+    own = memory.parameters + memory.gradient + memory.optimizer
+    return BASE_BYTES + own + memory.messages + memory.algorithm
 
 
 def data_bytes(prepared: Prepared) -> int:

@@ -60,3 +60,11 @@ def test_in_memory_and_after_a_resume(name: str, tmp_path: Path) -> None:
         for d in (processes, in_memory, directory)
     ]
     assert len(learned[0]) == 5 and learned[0] == learned[1] == learned[2]
+
+
+@pytest.mark.slow
+def test_nodes_that_join_later(tmp_path: Path) -> None:
+    algorithm = "algorithm={name='l2c', rounds=4, latecomers=[1, 3], join_after=2}"
+    settings = (*SETTINGS[:2], algorithm, *SETTINGS[3:])
+    processes = run(CONFIG, tmp_path / "a", *settings)
+    assert models(run(CONFIG, tmp_path / "b", *settings, "network.transport=memory")) == models(processes)

@@ -159,6 +159,12 @@ def test_an_update_that_cannot_be_used_is_left_out(run: Run, monkeypatch: pytest
 SETTINGS: dict[str, tuple[str, ...]] = {
     "l2c": ("algorithm.weight_steps=2", "algorithm.validation_batch=3", *PRUNED),
     "meta-l2c": (*META, "algorithm.weight_steps=2", *PRUNED),
+    "joining": (
+        "algorithm.latecomers=[1, 2]",
+        "algorithm.join_after=2",
+        "algorithm.prune=2",
+        "algorithm.prune_after=4",
+    ),
     "gradients by gossip": (*META, "algorithm.average=gradients", "algorithm.over=gossip", "algorithm.weight_steps=2"),
 }
 
