@@ -40,7 +40,7 @@ def union(graphs: Sequence[Graph]) -> Graph:
 
 def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment) -> None:
     """Raises ConfigError, with all mistakes, for what does not go with a graph that changes or is directed."""
-    mistakes = _of_changing(experiment) if changes else []
+    mistakes = _of_changing(experiment) if changes else _of_one_way(graphs[0], experiment)
     ignored = getattr(experiment.algorithm, "ignores", ())
     if getattr(experiment.mixing, "undirected", False) and "mixing" not in ignored:
         one_way = [number for number, graph in enumerate(graphs, 1) if not graph.undirected]
@@ -58,6 +58,16 @@ def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment)
         )
     if mistakes:
         raise ConfigError(mistakes)
+
+
+def _of_one_way(graph: Graph, experiment: Experiment) -> list[str]:
+    algorithm, continues = experiment.algorithm, experiment.network.on_peer_loss == "continue"
+    if graph.undirected or not continues or not getattr(algorithm, "changing_graphs", False):
+        return []
+    return [
+        f'[network] on_peer_loss = "continue" and {algorithm.name} need edges that go both ways: a node that only sends '
+        'to a lost one does not hear of its last round; "abort" or "wait" would fit'
+    ]
 
 
 def _of_changing(experiment: Experiment) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from decentralized.algorithms.pace import AHEAD, EVERY, TAKEN, Pace
 from decentralized.channel import Channel
+from decentralized.errors import ConfigError
 from decentralized.exchange import PARAMETERS
 from decentralized.in_memory import InMemoryRun
 from decentralized.inbox import Inbox
@@ -141,3 +142,12 @@ def test_nobody_waits_for_the_lost() -> None:
 
 def test_a_confirmation_of_what_was_not_sent_is_worth_no_more() -> None:
     assert paced(Neighbors((1,), ()), 2 * AHEAD, (1, 10**6), (1, 2 * AHEAD)).waits == 2
+
+
+@pytest.mark.parametrize("algorithm", ["dpsgd", "push-sum"])
+def test_going_on_without_a_lost_node_needs_edges_that_go_both_ways(
+    run_in_memory: Run, chain: str, algorithm: str
+) -> None:
+    settings = (f"algorithm={{name='{algorithm}', rounds=1}}", "mixing.name=uniform", "nodes=3", chain)
+    with pytest.raises(ConfigError, match="go both ways"):
+        run_in_memory(*settings, "network.on_peer_loss=continue")
