@@ -65,8 +65,8 @@ def _of_one_way(graph: Graph, experiment: Experiment) -> list[str]:
     if graph.undirected or not continues or not getattr(algorithm, "changing_graphs", False):
         return []
     return [
-        f'[network] on_peer_loss = "continue" and {algorithm.name} need edges that go both ways: a node that only sends '
-        'to a lost one does not hear of its last round; "abort" or "wait" would fit'
+        f'[network] on_peer_loss = "continue" and {algorithm.name} need edges that go both ways: who only sends to '
+        'a lost node does not hear of its last round; "abort" or "wait" would fit'
     ]
 
 
