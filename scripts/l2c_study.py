@@ -68,6 +68,7 @@ def variants(file: Mapping[str, Any]) -> list[Variant]:
         Variant("D-PSGD, all neighbors", {"name": "dpsgd"}, ("mixing=uniform",)),
         Variant("L2C", {**pruning, "name": "l2c"}),
         Variant("meta-L2C", {**pruning, "name": "meta-l2c"}),
+        Variant("meta-L2C, length 2", {**pruning, "name": "meta-l2c", "length": 2}),
     ]
 
 

@@ -11,8 +11,11 @@ losses, would have their *gradients* averaged, which is not the same under Adam.
 at the start, also those along which no updates go after pruning.
 
 A node that has heard all updates of a neighbor does not know its theta - theta^0, which also depends on that neighbor's
-weights: so it is sent, and the bytes of an edge are twice those of L2C. Inner products are not scaled before the
-softmax.
+weights: so it is sent, and the bytes of an edge are twice those of L2C.
+
+Inner products are not scaled in the paper. They grow with the changes, and that of a node with itself grows the most,
+so that in the end a node may mix with nobody. With `length` all encodings are scaled to one length l: an inner product
+is l^2 times their cosine, and no weight is more than e^(2 l^2) times another.
 
 With `transfer` the encoder of another run makes the weights, and is not trained. Nodes may then join later, as in
 `l2c.py`, but for one thing. What they hear in their first round are the updates of nodes that have trained for long and
@@ -60,6 +63,8 @@ class MetaL2C(L2C):
         """Numbers that the encoder makes of each channel of the model."""
         activation: Literal["relu", "tanh"] = "relu"
         """Between the two dense layers."""
+        length: Annotated[float, Field(gt=0)] | None = None
+        """Length to which encodings are scaled, so that inner products stay within its square; none in the paper."""
         average: Literal["parameters", "gradients"] = "parameters"
         """What is averaged over all nodes: the encoder's parameters once a round, or its gradients in each step."""
         over: Literal["ring", "gossip"] = "ring"
@@ -107,7 +112,8 @@ class MetaL2C(L2C):
         settings, learner = self._settings, context.learner
         if not isinstance(learner, Slotted):
             raise ConfigError([f"[training] {type(learner).__name__} does not say where its layers are"])
-        encoder = Encoder(layers_of(learner.slots()), settings.hidden, settings.outputs, settings.activation)
+        layers = layers_of(learner.slots())
+        encoder = Encoder(layers, settings.hidden, settings.outputs, settings.activation, settings.length)
         known = settings.transfer
         parameters_E = encoder.initial(context.seed) if known is None else encoder.flat(_read(known))
         averages = Averages(lambda vector_E: self._average(context, vector_E), settings.average)

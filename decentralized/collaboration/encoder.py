@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from decentralized.types import Vector
 
+TINY = 1e-12  # the length of a representation of zeros, which stays one
 PARTS = ("first.weight", "first.bias", "second.weight", "second.bias")
 
 
@@ -83,11 +84,13 @@ def _channels(slot: Slot) -> int:
 class Encoder:
     """The networks of all layers. Their parameters (E,) are one flat vector, which the caller keeps.
 
-    `activation` is the name of a function of torch.
+    `activation` is the name of a function of torch. All representations are scaled to `length`, if there is one.
     """
 
-    def __init__(self, layers: Sequence[Layer], hidden: int, outputs: int, activation: str) -> None:
-        self._layers, self._activation = list(layers), activation
+    def __init__(
+        self, layers: Sequence[Layer], hidden: int, outputs: int, activation: str, length: float | None = None
+    ) -> None:
+        self._layers, self._activation, self._length = list(layers), activation, length
         self.shapes: dict[str, tuple[int, ...]] = {}
         for layer in self._layers:
             shapes = ((hidden, layer.width), (hidden,), (outputs, hidden), (outputs,))
@@ -113,7 +116,11 @@ class Encoder:
             first, first_bias, second, second_bias = (tensors[f"{layer.name}.{part}"] for part in PARTS)
             hidden = activation(layer.rows(vectors).to(first.dtype) @ first.T + first_bias)
             codes.append((hidden @ second.T + second_bias).flatten(start_dim=1))
-        return torch.cat(codes, dim=1)
+        codes_nD = torch.cat(codes, dim=1)
+        if self._length is None:
+            return codes_nD
+        lengths_n1: Tensor = codes_nD.norm(dim=1, keepdim=True).clamp_min(TINY)
+        return codes_nD * (self._length / lengths_n1)
 
     def arrays(self, parameters_E: Tensor) -> dict[str, np.ndarray]:
         """The parameters by name."""

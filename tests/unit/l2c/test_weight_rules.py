@@ -83,18 +83,24 @@ def test_the_gradient_of_alpha(seed: int) -> None:
     assert gradient_n.abs().max() > 1e-3
 
 
-def attention(hidden: int = 4, activation: str = "tanh", optimizer: Named = PLAIN, averages: Any = None) -> Attention:
+def attention(
+    hidden: int = 4,
+    activation: str = "tanh",
+    optimizer: Named = PLAIN,
+    averages: Any = None,
+    length: float | None = None,
+) -> Attention:
     """In double precision, so that finite differences are exact enough."""
-    encoder = Encoder(layers_of(SLOTS), hidden, 2, activation)
+    encoder = Encoder(layers_of(SLOTS), hidden, 2, activation, length)
     averages = averages or Averages(lambda vector_E: vector_E, "parameters")
     rule = Attention(2, encoder, encoder.initial(1).double(), torch.zeros(P), optimizer, averages)
     rule._parameters_E.data.mul_(2)
     return rule
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_gradient_of_the_encoder(activation: str) -> None:
-    rule, updates = attention(activation=activation), updates_of(5, extras=True)
+@pytest.mark.parametrize(("activation", "length"), [("tanh", None), ("relu", None), ("tanh", 2.0)])
+def test_the_gradient_of_the_encoder(activation: str, length: float | None) -> None:
+    rule, updates = attention(activation=activation, length=length), updates_of(5, extras=True)
     parameters_E = rule._parameters_E.detach()
     expected = finite_differences(parameters_E, lambda: loss_with(rule, updates))
     slopes_n, before = derivatives(rule, updates), parameters_E.clone()
@@ -150,6 +156,15 @@ def test_weights_of_attention_are_the_softmax_of_inner_products() -> None:
     scores = np.array([float(code @ codes[2]) for code in codes])
     expected = np.exp(scores) / np.exp(scores).sum()
     np.testing.assert_allclose(rule.weigh(updates).numpy(), expected, rtol=1e-9)
+
+
+def test_encodings_of_one_length_are_compared_by_their_cosine() -> None:
+    rule, updates = attention(length=1.5), updates_of(4, extras=True)
+    plain = Encoder(layers_of(SLOTS), 4, 2, "tanh")
+    codes = plain.encode(rule._parameters_E.detach(), [torch.from_numpy(u.extras[CHANGE]) for u in updates])
+    cosines = torch.nn.functional.cosine_similarity(codes, codes[2:3])
+    torch.testing.assert_close(rule.weigh(updates), torch.softmax(1.5**2 * cosines, dim=0))
+    assert rule._encoder.encode(torch.zeros_like(rule._parameters_E), [torch.zeros(P)]).abs().sum() == 0
 
 
 def test_layers_of_real_models() -> None:
