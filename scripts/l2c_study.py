@@ -67,6 +67,7 @@ def variants(file: Mapping[str, Any]) -> list[Variant]:
         Variant(ALONE, {"name": "local"}),
         Variant("D-PSGD, all neighbors", {"name": "dpsgd"}, ("mixing=uniform",)),
         Variant("L2C", {**pruning, "name": "l2c"}),
+        Variant("L2C, 5 steps", {**pruning, "name": "l2c", "weight_steps": 5}),
         Variant("meta-L2C", {**pruning, "name": "meta-l2c"}),
         Variant("meta-L2C, length 2", {**pruning, "name": "meta-l2c", "length": 2}),
     ]
@@ -87,11 +88,13 @@ def baselines(file: Mapping[str, Any]) -> list[Variant]:
     served = {"rounds": rounds * nodes // clients, "clients_per_round": clients}
     federated = {**served, "name": "federated", "send_all_every": 0}
     star = ("topology=star", *_rarely(file, nodes // clients))
+    ditto = ("training.name=ditto", *star)  # which trains two models
     single = _steps_per_round(file)
     one_step = ("training.local_epochs=", "training.local_steps=1", *_rarely(file, single))
     found = [
         Variant("FedAvg", federated, star),
-        Variant("Ditto", federated, ("training.name=ditto", *star)),
+        Variant("Ditto", federated, ditto),
+        Variant("Ditto, half the rounds", {**federated, "rounds": rounds * nodes // clients // 2}, ditto),
         Variant("FOMO, server", {**served, "name": "fomo"}, star),
         FOMO,
     ]

@@ -13,9 +13,9 @@ gradient at theta_i^(t+1). After round `prune_after` (T0) each node drops its `p
 weights in that round.
 
 Line 16 sums over the neighbors alone; equation 2 has the node's own update in the sum, too, and so has this. The paper
-does not say how many steps on alpha a round has. With `weight_steps` above 1 the second step is taken at the sum with
-the weights after the first, and so on: each costs a gradient of the model over the validation data. The model that the
-node goes on with is the one of the weights before these steps, as in the box.
+does not say how many steps on alpha a round has; line 18 is one. With `weight_steps` above 1 the second step is taken
+at the sum with the weights after the first, and so on: each costs a gradient of the model over the validation data. The
+model that the node goes on with is the one of the weights before these steps, as in the box.
 
 The paper's optimizer is Adam with weight decay. Adam proper adds the decay to the gradient before it normalizes it:
 where the validation loss has next to no slope any more, decay alone makes steps of full length, and all weights become
@@ -63,7 +63,7 @@ class L2C:
 
     class Config(AlgorithmSettings):
         ignores = ("mixing",)
-        weight_steps: Annotated[int, Field(ge=0)] = 5
+        weight_steps: Annotated[int, Field(ge=0)] = 1
         """Steps in a round on what makes the weights, each at the model that the newest weights give; 0: none."""
         optimizer: Named = Named.model_validate({"name": "AdamW", "lr": 0.1, "weight_decay": 0.01})
         """Of these steps: any class of torch.optim, with its arguments."""

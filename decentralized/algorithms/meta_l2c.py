@@ -55,8 +55,6 @@ class MetaL2C(L2C):
     """L2C with weights from an encoder of the nodes' changes, which is trained by all or comes from another run."""
 
     class Config(L2C.Config):
-        weight_steps: Annotated[int, Field(ge=0)] = 1
-        """Steps in a round on the encoder, each at the model that the newest weights give; 0: none."""
         hidden: Annotated[int, Field(ge=1)] = 10
         """Numbers between the two dense layers of the encoder."""
         outputs: Annotated[int, Field(ge=1)] = 5
