@@ -61,8 +61,10 @@ def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment)
 
 
 def _of_one_way(graph: Graph, experiment: Experiment) -> list[str]:
-    algorithm, continues = experiment.algorithm, experiment.network.on_peer_loss == "continue"
-    if graph.undirected or not continues or not getattr(algorithm, "changing_graphs", False):
+    algorithm = experiment.algorithm
+    if graph.undirected or not getattr(algorithm, "changing_graphs", False):
+        return []
+    if experiment.network.on_peer_loss != "continue":
         return []
     return [
         f'[network] on_peer_loss = "continue" and {algorithm.name} need edges that go both ways: who only sends to '
