@@ -45,7 +45,7 @@ class Dying(SGD):
 @pytest.mark.parametrize(
     "method",
     # Beside its weights it is D-PSGD, which has tests of its own.
-    [pytest.param(name, marks=pytest.mark.slow if name == "fomo of peers" else ()) for name in METHODS],
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith("fomo") else ()) for name in METHODS],
 )
 def test_in_memory_and_after_a_resume(method: str, tmp_path: Path) -> None:
     settings = (*SMALL, *METHODS[method])
