@@ -38,11 +38,19 @@ def union(graphs: Sequence[Graph]) -> Graph:
     return Graph(tuple(tuple(sorted(set().union(*of_node))) for of_node in together))
 
 
-def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment) -> None:
-    """Raises ConfigError, with all mistakes, for what does not go with a graph that changes or is directed."""
+def needs_weights(experiment: Experiment) -> bool:
+    """Whether the nodes mix with weights that come with the graph."""
+    return _asks(experiment, "needs_weights")
+
+
+def check_graphs(made: Graph | ChangingGraph, graphs: Sequence[Graph], experiment: Experiment) -> None:
+    """Raises ConfigError, with all mistakes, for what does not go with a graph that changes or is directed.
+
+    `graphs` are those of its first few rounds.
+    """
+    changes = not isinstance(made, Graph)
     mistakes = _of_changing(experiment) if changes else _of_one_way(graphs[0], experiment)
-    ignored = getattr(experiment.algorithm, "ignores", ())
-    if getattr(experiment.mixing, "undirected", False) and "mixing" not in ignored:
+    if _asks(experiment, "undirected"):
         one_way = [number for number, graph in enumerate(graphs, 1) if not graph.undirected]
         if one_way:
             where = f"in round {one_way[0]} " if changes else ""
@@ -50,8 +58,7 @@ def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment)
                 f'[mixing] {experiment.mixing.name}: {where}[topology] "{experiment.topology.name}" has edges that go '
                 'one way only; name = "uniform" would fit, or [algorithm] name = "push-sum", which keeps the mean'
             )
-    needs_weights = getattr(experiment.mixing, "needs_weights", False) and "mixing" not in ignored
-    if needs_weights and not getattr(experiment.topology, "brings_weights", False):
+    if needs_weights(experiment) and not _brings_weights(made):
         mistakes.append(
             f'[mixing] {experiment.mixing.name}: [topology] "{experiment.topology.name}" brings no weights of its own; '
             '"matcha" does, and name = "metropolis-hastings" or "uniform" need none'
@@ -60,11 +67,21 @@ def check_graphs(graphs: Sequence[Graph], changes: bool, experiment: Experiment)
         raise ConfigError(mistakes)
 
 
+def _asks(experiment: Experiment, what: str) -> bool:
+    """Whether the mixing rule says that it needs this, and is used."""
+    ignored = getattr(experiment.algorithm, "ignores", ())
+    return getattr(experiment.mixing, what, False) and "mixing" not in ignored
+
+
+def _brings_weights(made: Graph | ChangingGraph) -> bool:
+    """In its first few rounds, which stand for all; one node stands for all, too."""
+    rounds = range(1, SAMPLED + 1)
+    return not isinstance(made, Graph) and all(made.neighbors(round, 0).weights is not None for round in rounds)
+
+
 def _of_one_way(graph: Graph, experiment: Experiment) -> list[str]:
-    algorithm = experiment.algorithm
-    if graph.undirected or not getattr(algorithm, "changing_graphs", False):
-        return []
-    if experiment.network.on_peer_loss != "continue":
+    algorithm, goes_on = experiment.algorithm, experiment.network.on_peer_loss == "continue"
+    if graph.undirected or not goes_on or not getattr(algorithm, "changing_graphs", False):
         return []
     return [
         f'[network] on_peer_loss = "continue" and {algorithm.name} need edges that go both ways: who only sends to '

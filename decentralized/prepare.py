@@ -132,7 +132,7 @@ def prepare(experiment: Experiment, root: Path) -> Prepared:
     made = make_topology(experiment.topology, experiment.nodes, experiment.seed)
     changing = None if isinstance(made, Graph) else made
     graphs = first_graphs(made, experiment.nodes)
-    check_graphs(graphs, changing is not None, experiment)
+    check_graphs(made, graphs, experiment)
     graph = graphs[0]
     algorithm = build.create("algorithm", experiment.algorithm)
     if isinstance(algorithm, CheckingAlgorithm):

@@ -23,7 +23,7 @@ the graph of a round as any other graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
@@ -55,8 +55,6 @@ class Matcha:
         """The base graph, a topology that is undirected and does not change."""
         budget: Annotated[float, Field(gt=0, le=1)] = 0.5
         """Expected share of the base graph's matchings that are used in a round; 1 is the base graph."""
-        brings_weights: ClassVar[bool] = True
-        """Its rounds have weights of their own."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -31,7 +31,7 @@ def topology(path: Path, overrides: list[str], out: Path, rounds: int, data: Pat
     from decentralized.types import Graph
 
     made = make_topology(experiment.topology, experiment.nodes, experiment.seed)
-    check_graphs(first_graphs(made, experiment.nodes), not isinstance(made, Graph), experiment)
+    check_graphs(made, first_graphs(made, experiment.nodes), experiment)
     title = f"{experiment.topology.name}, {experiment.nodes} nodes"
     if isinstance(made, Graph):
         rows, pieces, degree = _still(made, experiment, out, title)
@@ -52,7 +52,7 @@ def _still(graph: Graph, experiment: Experiment, out: Path, title: str) -> tuple
     from decentralized.report.topology_picture import draw
     from decentralized.topologies.analysis import describe
 
-    name, weights = _weights(experiment)
+    name, weights = _weights(experiment, graph.undirected)
     facts = describe(graph, weights)
     draw(graph, out, title)
     return list(_rows(facts, name)), len(facts.components), facts.degree_mean
@@ -74,16 +74,17 @@ def _changing(
     made: ChangingGraph, experiment: Experiment, rounds: int, out: Path, title: str
 ) -> tuple[list[Row], int, float]:
     """The same of a graph that changes."""
+    from decentralized.graphs import needs_weights
     from decentralized.report.topology_picture import draw_rounds
     from decentralized.topologies.changing import graph_of, weights_of
     from decentralized.topologies.rounds_analysis import describe_rounds
 
     nodes, numbers = experiment.nodes, range(1, rounds + 1)
     graphs = [graph_of(made, nodes, round) for round in numbers]
-    if getattr(experiment.mixing, "needs_weights", False) and experiment.algorithm.name != "push-sum":
+    if needs_weights(experiment):
         name, matrices = "its own", [weights_of(made, nodes, round) for round in numbers]
     else:
-        name, weights = _weights(experiment)
+        name, weights = _weights(experiment, all(graph.undirected for graph in graphs))
         matrices = [weights(graph) for graph in graphs]
     facts = describe_rounds(graphs, matrices)
     draw_rounds(graphs, out, title)
@@ -106,13 +107,13 @@ def _rows_of_rounds(facts: RoundsFacts, weights: str) -> Iterator[Row]:
         yield "mixing alone averages exactly", f"in {facts.exact_after} rounds"
 
 
-def _weights(experiment: Experiment) -> tuple[str, Weights]:
-    """The mixing matrix of the configuration; Metropolis-Hastings where weights depend on what is learned."""
+def _weights(experiment: Experiment, undirected: bool) -> tuple[str, Weights]:
+    """The mixing matrix of the configuration, or one that fits the graph where weights depend on what is learned."""
     from decentralized.mixing import matrices
 
     if experiment.algorithm.name == "push-sum":
         return "push-sum", matrices.push_sum
-    if experiment.mixing.name == "uniform":
+    if experiment.mixing.name == "uniform" or not undirected:
         return "uniform", matrices.uniform
     return "Metropolis-Hastings", matrices.metropolis_hastings
 

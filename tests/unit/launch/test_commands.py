@@ -108,6 +108,14 @@ def test_topology_with_weights_of_its_own(decentralized: Decentralized) -> None:
     assert done.code == 0 and float(told["spectral gap (its own weights)"]) > 0.9999
 
 
+@pytest.mark.parametrize("mixing", ["from-topology", "metropolis-hastings"])
+def test_topology_where_nothing_is_mixed(mixing: str, decentralized: Decentralized) -> None:
+    settings = ("topology=epidemic", "nodes=8", "algorithm.name=local", f"mixing.name={mixing}")
+    done = decentralized("topology", DEMO, *(word for setting in settings for word in ("--set", setting)))
+    assert done.code == 0, done.err
+    assert "spectral gap (uniform weights)" in done.out
+
+
 def test_topology_of_a_graph_that_changes(decentralized: Decentralized) -> None:
     changes = ("--set", "topology=one-peer-exponential", "--set", "nodes=8")
     done = decentralized("topology", DEMO, *changes, "--set", "mixing.name=uniform", "--rounds", "12")

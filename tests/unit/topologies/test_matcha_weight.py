@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decentralized.errors import ConfigError, TopologyError
-from decentralized.graphs import check_graphs
+from decentralized.graphs import check_graphs, first_graphs, make_topology
 from decentralized.mixing.from_topology import FromTopology
 from decentralized.topologies.changing import graph_of, weights_of
 from decentralized.topologies.edge_coloring import matchings
@@ -109,12 +109,13 @@ def test_one_node_and_none_that_brings_weights() -> None:
 
 
 def test_the_mixer_takes_them_and_keeps_what_cannot_be_used() -> None:
-    mixer, context = FromTopology(FromTopology.Config(name="from-topology")), SimpleNamespace(node=1)
+    mixer = FromTopology(FromTopology.Config(name="from-topology"))
+    context: Any = SimpleNamespace(node=1)
     neighbors = Neighbors((0, 2), (0, 2), {0: 0.3, 1: 0.4, 2: 0.3})
     own_P = torch.tensor([1.0, 0.0, 0.0])
 
     def mix(*received: Received, neighbors: Neighbors = neighbors) -> Any:
-        return mixer.mix(own_P, own_P, received, neighbors, context)  # type: ignore[arg-type]
+        return mixer.mix(own_P, own_P, received, neighbors, context)
 
     def zero() -> Received:
         return Received(0, torch.tensor([0.0, 1.0, 0.0]), {})
@@ -129,15 +130,23 @@ def test_the_mixer_takes_them_and_keeps_what_cannot_be_used() -> None:
 
 
 def test_only_where_the_topology_brings_weights() -> None:
+    matcha = {"name": "matcha", "base": {"name": "ring"}}
+
     def check(topology: str, ignores: tuple[str, ...] = (), **values: Any) -> None:
         experiment: Any = SimpleNamespace(
             topology=settings(topology, **values),
             mixing=FromTopology.Config(name="from-topology"),
-            algorithm=SimpleNamespace(ignores=ignores),
+            algorithm=SimpleNamespace(name="any", ignores=ignores, changing_graphs=True),
+            sharing=None,
+            network=SimpleNamespace(on_peer_loss="abort"),
         )
-        check_graphs([LINE], False, experiment)
+        made = make_topology(experiment.topology, 5, 0)
+        check_graphs(made, first_graphs(made, 5), experiment)
 
     check("matcha", base={"name": "ring"})
+    check("switching", graphs=(matcha, {**matcha, "budget": 0.3}))
     check("ring", ignores=("mixing",))
     with pytest.raises(ConfigError, match='"ring" brings no weights'):
         check("ring")
+    with pytest.raises(ConfigError, match='"switching" brings no weights'):
+        check("switching", graphs=(matcha, {"name": "ring"}), rounds=3)
