@@ -9,10 +9,11 @@ connected bounds this by itself, but nobody knows that of a graph that changes b
 - a node begins no further round while AHEAD messages that it sent one way to some node are not confirmed.
 
 Nothing waits for ever: a node waits for the confirmation of a message of an earlier round, and all nodes that are
-through with that round have sent theirs; so the slowest node never waits here. Which values are mixed does not depend
-on who waits, so the bits are the same. Edges that go both ways in a round cost nothing. The counts begin anew with each
-life of the nodes, on both sides, since all begin it in the same round; hence confirmations count as control traffic, as
-those of the link do: a run that was resumed may have fewer.
+through with that round have sent theirs; so the slowest node never waits here. None of them is lost meanwhile: going on
+without a lost node needs edges that go both ways (graphs.py). Which values are mixed does not depend on who waits, so
+the bits are the same. Edges that go both ways in a round cost nothing. The counts begin anew with each life of the
+nodes, on both sides, since all begin it in the same round; hence confirmations count as control traffic, as those of
+the link do: a run that was resumed may have fewer.
 """
 
 from __future__ import annotations
@@ -38,22 +39,18 @@ class Pace:
 
     def keep(self, context: Context, neighbors: Neighbors) -> None:
         """At the end of a round, when everything of the round was sent and taken: confirm, and wait for who is late."""
-        for sender in _without(neighbors.receive_from, neighbors.send_to):
+        for sender in _one_way(neighbors.receive_from, neighbors.send_to):
             self._taken[sender] += 1
             if self._taken[sender] % EVERY == 0:
                 context.channel.acknowledge(sender, Message(TAKEN, self._taken[sender], context.node, Payload({})))
-        targets = _without(neighbors.send_to, neighbors.receive_from)
+        targets = _one_way(neighbors.send_to, neighbors.receive_from)
         self._sent.update(targets)
-        while late := self._late(context, targets):
-            message = context.channel.next(TAKEN, lambda: not context.losses.lost.isdisjoint(late))
+        while any(self._sent[node] - self._confirmed[node] >= AHEAD for node in targets):
+            message = context.channel.next(TAKEN)
             if message is not None:
                 self._confirmed[message.sender] = min(message.round, self._sent[message.sender])
 
-    def _late(self, context: Context, targets: Sequence[NodeId]) -> set[NodeId]:
-        """The living ones that have not confirmed enough."""
-        behind = {node for node in targets if self._sent[node] - self._confirmed[node] >= AHEAD}
-        return behind - context.losses.lost
 
-
-def _without(nodes: Sequence[NodeId], others: Sequence[NodeId]) -> list[NodeId]:
-    return [node for node in nodes if node not in others]
+def _one_way(nodes: Sequence[NodeId], others: Sequence[NodeId]) -> list[NodeId]:
+    both = set(others)
+    return [node for node in nodes if node not in both]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,18 @@ def small(tmp_path: Path) -> Prepare:
         return prepare(config.parse(text, BuiltIn(), "demo", [*SMALL, *overrides]), tmp_path)
 
     return make
+
+
+@pytest.fixture
+def directed(tmp_path: Path) -> Callable[..., str]:
+    """Settings of a graph that a user brings: to whom each node sends."""
+
+    def topology(*targets: Sequence[int]) -> str:
+        file = tmp_path / "edges.txt"
+        file.write_text("\n".join(f"{i} {j}" for i, of_node in enumerate(targets) for j in of_node))
+        return f"topology={{name='edge-list', path='{file}', directed=true}}"
+
+    return topology
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,11 +32,9 @@ NOTHING_BUT_MIXING = (
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> str:
+def chain(directed: Callable[..., str]) -> str:
     """0 -> 1 -> 2: in memory node 0, which waits for nobody, does not pass its turn on by itself."""
-    file = tmp_path / "chain.txt"
-    file.write_text("0 1\n1 2\n")
-    return f"topology={{name='edge-list', path='{file}', directed=true}}"
+    return directed((1,), (2,), ())
 
 
 @pytest.fixture
@@ -92,30 +89,25 @@ def test_what_may_wait_has_room(small: Callable[..., Prepared]) -> None:
 class Scripted:
     """A channel on which confirmations come as the test says; each wait asks for the next one."""
 
-    def __init__(self, comes: list[tuple[NodeId, int] | None], lost: set[NodeId]) -> None:
+    def __init__(self, comes: list[tuple[NodeId, int]]) -> None:
         self.confirmed: list[tuple[NodeId, int]] = []
         self.waits = 0
-        self._comes, self._lost = comes, lost
+        self._comes = comes
 
     def acknowledge(self, to: NodeId, message: Message) -> None:
         self.confirmed.append((to, message.round))
 
-    def next(self, kind: str, give_up: Callable[[], bool]) -> Message | None:
-        assert kind == TAKEN and not give_up()
+    def next(self, kind: str) -> Message:
+        assert kind == TAKEN
         self.waits += 1
-        coming = self._comes.pop(0)
-        if coming is None:
-            self._lost.add(1)
-            assert give_up()
-            return None
-        return Message(TAKEN, coming[1], coming[0], Payload({}))
+        sender, count = self._comes.pop(0)
+        return Message(TAKEN, count, sender, Payload({}))
 
 
-def paced(neighbors: Neighbors, rounds: int, *comes: tuple[NodeId, int] | None) -> Scripted:
+def paced(neighbors: Neighbors, rounds: int, *comes: tuple[NodeId, int]) -> Scripted:
     """A node 0 with these neighbors in each of so many rounds."""
-    lost: set[NodeId] = set()
-    channel, pace = Scripted(list(comes), lost), Pace()
-    context: Any = SimpleNamespace(node=0, channel=channel, losses=SimpleNamespace(lost=lost))
+    channel, pace = Scripted(list(comes)), Pace()
+    context: Any = SimpleNamespace(node=0, channel=channel)
     for _ in range(rounds):
         pace.keep(context, neighbors)
     assert not channel._comes
@@ -134,10 +126,6 @@ def test_it_waits_for_all_that_are_late() -> None:
     assert paced(both, AHEAD, (2, EVERY), (1, EVERY)).waits == 2
     assert paced(both, AHEAD + EVERY - 1, (2, EVERY), (1, EVERY)).waits == 2
     assert paced(both, AHEAD, (1, EVERY), (1, 2 * EVERY), (2, EVERY)).waits == 3
-
-
-def test_nobody_waits_for_the_lost() -> None:
-    assert paced(Neighbors((1,), ()), 2 * AHEAD, None).waits == 1
 
 
 def test_a_confirmation_of_what_was_not_sent_is_worth_no_more() -> None:

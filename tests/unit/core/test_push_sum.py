@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,11 +22,8 @@ UNEQUAL = ((1, 2, 3), (2,), (3, 4), (0,), (0, 1))  # strongly connected, not reg
 
 
 @pytest.fixture
-def directed(tmp_path: Path) -> str:
-    """Settings of a graph that a user brings."""
-    file = tmp_path / "edges.txt"
-    file.write_text("\n".join(f"{i} {j}" for i, targets in enumerate(UNEQUAL) for j in targets))
-    return f"topology={{name='edge-list', path='{file}', directed=true}}"
+def unequal(directed: Callable[..., str]) -> str:
+    return directed(*UNEQUAL)
 
 
 def final(run: InMemoryRun) -> np.ndarray:
@@ -47,8 +43,8 @@ def column_stochastic(graph: Graph) -> np.ndarray:
     return divided_NN
 
 
-def test_unbiased_on_a_directed_graph_and_averaging_is_not(directed: str, run_in_memory: Run) -> None:
-    settings = ("nodes=5", directed, "algorithm.rounds=60", *ONLY_MIXING)
+def test_unbiased_on_a_directed_graph_and_averaging_is_not(unequal: str, run_in_memory: Run) -> None:
+    settings = ("nodes=5", unequal, "algorithm.rounds=60", *ONLY_MIXING)
     pushed = run_in_memory(*settings, "algorithm.name=push-sum")
     assert pushed._prepared.graph.targets == UNEQUAL
     mean_P = first(pushed).mean(axis=0)
@@ -66,7 +62,7 @@ def test_unbiased_where_the_graph_changes(topology: str, run_in_memory: Run) -> 
     np.testing.assert_allclose(final(run), np.tile(first(run).mean(axis=0), (6, 1)), atol=1e-6)
 
 
-def test_sums_are_kept_and_the_model_is_their_quotient(directed: str, run_in_memory: Run) -> None:
+def test_sums_are_kept_and_the_model_is_their_quotient(unequal: str, run_in_memory: Run) -> None:
     algorithms: list[PushSum] = []
 
     class Watched(PushSum):
@@ -76,7 +72,7 @@ def test_sums_are_kept_and_the_model_is_their_quotient(directed: str, run_in_mem
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("decentralized.algorithms.push_sum.PushSum", Watched)
-        run = run_in_memory("nodes=5", directed, "algorithm.name=push-sum", *ONLY_MIXING)
+        run = run_in_memory("nodes=5", unequal, "algorithm.name=push-sum", *ONLY_MIXING)
     states: list[Any] = [algorithm.state() for algorithm in algorithms[-5:]]  # those of the nodes, in their order
     biased_NP = np.stack([state["biased"].numpy() for state in states]).astype(np.float64)
     weights_N = np.array([state["weight"] for state in states])
