@@ -262,19 +262,6 @@ class Channel:
         encoded = codec.encode(message)
         self._greeting = Greeting(message, check, Snapshot.of(encoded, self._transport.freeze))
 
-    def _push(self, peer: NodeId, snapshot: Snapshot) -> int:
-        """Queue it, behind this node's hello where that has not been said; its bytes, without those of the hello."""
-        link = self._link(peer)
-        if self._greeting is not None and link.sent == 0:
-            self.traffic.control += self._queue(peer, link, self._greeting.snapshot)
-        return self._queue(peer, link, snapshot)
-
-    def _queue(self, peer: NodeId, link: Link, snapshot: Snapshot) -> int:
-        chunks = link.push(snapshot, self._clock())
-        for frames in chunks:
-            self._transmit(peer, frames)
-        return sum(len(frame) for frames in chunks for frame in frames)
-
     def _admit_too(self, peer: NodeId) -> None:
         if self._admitted is not None:
             self._admitted |= {peer}
@@ -320,6 +307,19 @@ class Channel:
             settings = self._settings
             self._links[peer] = Link(settings.run, settings.incarnation, settings.max_payload_bytes)
         return self._links[peer]
+
+    def _push(self, peer: NodeId, snapshot: Snapshot) -> int:
+        """Queue it, behind this node's hello where that has not been said; its bytes, without those of the hello."""
+        link = self._link(peer)
+        if self._greeting is not None and link.sent == 0:
+            self.traffic.control += self._queue(peer, link, self._greeting.snapshot)
+        return self._queue(peer, link, snapshot)
+
+    def _queue(self, peer: NodeId, link: Link, snapshot: Snapshot) -> int:
+        chunks = link.push(snapshot, self._clock())
+        for frames in chunks:
+            self._transmit(peer, frames)
+        return sum(len(frame) for frames in chunks for frame in frames)
 
     def _transmit(self, peer: NodeId, frames: Sequence[Buffer]) -> None:
         if len(frames) > 1:

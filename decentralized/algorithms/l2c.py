@@ -50,7 +50,7 @@ from decentralized.learners.settings import TrainingSettings
 from decentralized.seeding import numpy_generator
 from decentralized.settings import Named
 from decentralized.state_checks import need_entries, restore_generator
-from decentralized.types import Graph, Message, Mixed, Neighbors, NodeId, Payload, RoundReport, State
+from decentralized.types import Graph, Message, Mixed, NodeId, Payload, RoundReport, State
 
 if TYPE_CHECKING:
     from decentralized.types import Vector
@@ -148,9 +148,9 @@ class L2C:
     def _round(self, round: int, context: Context, rule: WeightRule) -> RoundReport:
         learner, channel = context.learner, context.channel
         neighbors, absent = context.topology.neighbors(round), self._absent(round)
-        if context.node in absent:
-            return _wait(round, context, neighbors)
         edges = self._graph.edges(neighbors, absent)
+        if context.node in absent:
+            return _wait(round, context, edges.in_step)
         start_P = learner.vector().clone()
         began = time.monotonic()
         metrics = dict(learner.fit(round, channel.progress))
@@ -208,14 +208,13 @@ class L2C:
         return self._generator.choice(samples, count, replace=False)
 
 
-def _wait(round: int, context: Context, neighbors: Neighbors) -> RoundReport:
+def _wait(round: int, context: Context, around: Sequence[NodeId]) -> RoundReport:
     """A round of a node that has not joined."""
     waited_s = context.channel.waited_s
-    around = tuple(sorted({*neighbors.send_to, *neighbors.receive_from}))
     context.channel.broadcast(around, Message(KIND, round, context.node, Payload({})))
     for _ in context.channel.collect(KIND, round, around):
         pass
-    return RoundReport(round, _counts(context, Edges((), (), around)), wait_s=context.channel.waited_s - waited_s)
+    return RoundReport(round, _counts(context, Edges((), (), ())), wait_s=context.channel.waited_s - waited_s)
 
 
 def _counts(context: Context, edges: Edges) -> dict[str, float]:
