@@ -149,8 +149,8 @@ def changing(out: Path) -> None:
         "epidemic, 8 connections kept": (*epidemic, "network.connections=8"),
         "peer-sampling, 4 neighbors": ("topology={name='peer-sampling', peers=2}",),
     }
-    for name, experiment, rounds in (("16 nodes, digits", "demo", 300), ("32 nodes, MovieLens", "movielens", 60)):
-        settings = (f"nodes={name.split(maxsplit=1)[0]}", "evaluation.every=0")
+    for nodes, data, experiment, rounds in ((16, "digits", "demo", 300), (32, "MovieLens", "movielens", 60)):
+        name, settings = f"{nodes} nodes, {data}", (f"nodes={nodes}", "evaluation.every=0")
         costs: dict[str, list[tuple[float, float]]] = {graph: [] for graph in graphs}
         for _ in range(REPEATS):
             for graph, measured in costs.items():
