@@ -1,6 +1,6 @@
 """Li et al., CVPR 2022, learning to collaborate: the runs, the tables and the pictures.
 
-    python scripts/l2c_study.py table small --seeds 90 91 92    Tables 2, 3: all methods, mean and fairness
+    python scripts/l2c_study.py table small --seeds 90 91 92    Tables 2, 3, figure 3: all methods
     python scripts/l2c_study.py transfer small --seeds 90 91    Table 4: an encoder that was trained on other tasks
     python scripts/l2c_study.py sweep small ratio               Figure 8: the share of the data for validation
     python scripts/l2c_study.py sweep small budget              Figure 9: the share of the nodes to talk to
@@ -11,7 +11,6 @@
 
 `small`, `figure4`, ... are the configurations in configs/papers/l2c/. Runs that are finished are not made again;
 `--set KEY=VALUE` changes anything, `--only` chooses methods. RUN is a run directory with `evaluation.weights = true`.
-Figure 3 is `decentralized plot RUN... --x round --y test_accuracy` over the runs of a table.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,107 +27,21 @@ import numpy as np
 
 from decentralized import config
 from decentralized.build import BuiltIn
-from decentralized.data.cards import data_root
-from decentralized.metrics import read_metrics
-from decentralized.prepare import prepare
 from decentralized.report.series import Run, load_run
 from decentralized.report.statistics import worst
 from decentralized.report.tables import last_values
 from decentralized.run_directory import RunDirectory, write_atomically
+from scripts.l2c.methods import ALONE, FOMO, Variant, baselines, variants
+from scripts.l2c.pictures import Points, draw_curves, draw_graph, draw_weights
+from scripts.l2c.weights import by_shared, weights_of, with_mates
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "papers" / "l2c"
 PROGRAM = [sys.executable, "-m", "launch.cli"]
 METRIC = "test_accuracy"
-ALONE = "local SGD only"
 MEGABYTE = 1_000_000
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5)
 BUDGETS = (0.02, 0.04, 0.1, 0.3, 0.5)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One line of a table: settings that take the place of those in the configuration's [algorithm]."""
-
-    name: str
-    algorithm: Mapping[str, object]
-    others: Sequence[str] = ()
-
-    def settings(self, rounds: int) -> list[str]:
-        return [f"algorithm={_inline({'rounds': rounds, **self.algorithm})}", *self.others]
-
-
-def variants(file: Mapping[str, Any]) -> list[Variant]:
-    """The methods, with the pruning that the configuration asks for."""
-    pruning = {key: value for key, value in file["algorithm"].items() if key != "name" and key != "rounds"}
-    return [
-        Variant(ALONE, {"name": "local"}),
-        Variant("D-PSGD, all neighbors", {"name": "dpsgd"}, ("mixing=uniform",)),
-        Variant("L2C", {**pruning, "name": "l2c"}),
-        Variant("L2C, 5 steps", {**pruning, "name": "l2c", "weight_steps": 5}),
-        Variant("meta-L2C", {**pruning, "name": "meta-l2c"}),
-        Variant("meta-L2C, length 2", {**pruning, "name": "meta-l2c", "length": 2}),
-    ]
-
-
-FOMO = Variant("FOMO, all neighbors", {"name": "dpsgd"}, ("mixing=fomo",))
-CLIENTS = 0.1  # share of the clients that a server draws in a round
-SAMPLES = 50_000  # of each of the paper's three data sets, where a configuration uses all
-
-
-def baselines(file: Mapping[str, Any]) -> list[Variant]:
-    """What the paper compares with. All methods train for as many local epochs, however many rounds that takes.
-
-    Half the rounds of Ditto, which trains two models, are as much work; "as many rounds" is the other reading, of the
-    caption of figure 3, in which a client trains in a tenth of the rounds only.
-    Of several graphs ("METHOD on GRAPH") a table shows the best, as the paper does.
-    """
-    rounds, nodes = file["algorithm"]["rounds"], file["nodes"]
-    clients = max(1, round(CLIENTS * nodes))
-    served = {"rounds": rounds * nodes // clients, "clients_per_round": clients}
-    federated = {**served, "name": "federated", "send_all_every": 0}
-    star = ("topology=star", *_rarely(file, nodes // clients))
-    ditto = ("training.name=ditto", *star)  # which trains two models
-    single = _steps_per_round(file)
-    one_step = ("training.local_epochs=", "training.local_steps=1", *_rarely(file, single))
-    found = [
-        Variant("FedAvg", federated, star),
-        Variant("Ditto", federated, ditto),
-        Variant("Ditto, half the rounds", {**federated, "rounds": rounds * nodes // clients // 2}, ditto),
-        Variant("Ditto, as many rounds", {**federated, "rounds": rounds}, ditto),
-        Variant("FOMO, server", {**served, "name": "fomo"}, star),
-        Variant("FOMO, server, as many rounds", {**served, "name": "fomo", "rounds": rounds}, star),
-        FOMO,
-    ]
-    for title, name in (("D-PSGD", "dpsgd"), ("CGA", "cga")):
-        for graph, topology in graphs(file).items():
-            found.append(Variant(f"{title}, epochs on {graph}", {"name": name}, (topology,)))
-            stepping = {"rounds": rounds * single, "name": name}
-            found.append(Variant(f"{title}, 1 step on {graph}", stepping, (topology, *one_step)))
-    return found
-
-
-def graphs(file: Mapping[str, Any]) -> dict[str, str]:
-    """The four graphs of the baselines; two of them with as many neighbors as pruning leaves (K - K0)."""
-    nodes, prune = file["nodes"], file["algorithm"].get("prune", 0)
-    count = min(nodes - prune if prune else max(2, round(CLIENTS * nodes)), nodes // 2)
-    return {
-        "ring": "topology=ring",
-        "group-ring": f"topology={{name='group-ring', degree={max(2, count - count % 2)}}}",
-        "bipartite": "topology=bipartite",
-        "generalized bipartite": f"topology={{name='generalized-bipartite', neighbors={count}}}",
-    }
-
-
-def _steps_per_round(file: Mapping[str, Any]) -> int:
-    data, training = file["data"], file["training"]
-    train = round((1 - data["validation"]) * (data["samples"] or SAMPLES) / file["nodes"])
-    return int(-(-train // training["batch_size"]) * training["local_epochs"])
-
-
-def _rarely(file: Mapping[str, Any], times: int) -> tuple[str, str]:
-    """Evaluate as often over the whole run, which has so many times more rounds; no weights."""
-    return f"evaluation.every={file['evaluation']['every'] * times}", "evaluation.weights=false"
 
 
 def main() -> None:
@@ -160,15 +71,27 @@ def main() -> None:
 
 
 def make_table(arguments: argparse.Namespace) -> None:
-    """Tables 2 and 3."""
+    """Tables 2 and 3, and figure 3."""
     file = _file(arguments.config, arguments.set)
-    rows = {}
+    rows, curves = {}, {}
     for variant in _chosen([*variants(file), *baselines(file)], arguments.only):
         settings = [*arguments.set, *variant.settings(file["algorithm"]["rounds"])]
-        rows[variant.name] = [
-            load_run(make_run(arguments, variant.name, [*settings, f"seed={seed}"])) for seed in arguments.seeds
-        ]
-    _write(arguments.out / f"{arguments.config}.md", table(best_graphs(rows)))
+        runs = [load_run(make_run(arguments, variant.name, [*settings, f"seed={seed}"])) for seed in arguments.seeds]
+        rows[variant.name] = runs
+        curves[variant.name] = by_epochs(runs, variant.share * file["training"]["local_epochs"])
+    best = best_graphs(rows)
+    _write(arguments.out / f"{arguments.config}.md", table(best))
+    path = arguments.out / f"{arguments.config}-epochs.png"
+    draw_curves({name: curves[name] for name in best}, "Local epochs of a node", path)
+
+
+def by_epochs(runs: Sequence[Run], epochs: float) -> Points:
+    """The accuracy of each run at all its evaluations; a round has so many epochs."""
+    curves = [run.curve(METRIC) for run in runs]
+    rounds_T = curves[0].rounds_T
+    if any(not np.array_equal(rounds_T, curve.rounds_T) for curve in curves):
+        raise SystemExit("these runs were not evaluated in the same rounds")
+    return [(epochs * round, [curve.mean_T[place] for curve in curves]) for place, round in enumerate(rounds_T)]
 
 
 def make_transfer(arguments: argparse.Namespace) -> None:
@@ -190,10 +113,7 @@ def make_sweep(arguments: argparse.Namespace) -> None:
     file = _file(arguments.config, arguments.set)
     curves: dict[str, list[tuple[float, list[float]]]] = {}
     for variant in _chosen([*variants(file), FOMO], arguments.only):
-        for x in RATIOS if arguments.what == "ratio" else BUDGETS:
-            change = _at(x, arguments.what, variant, file["nodes"])
-            if change is None:
-                continue
+        for x, change in _places(arguments.what, variant, file["nodes"]):
             settings = [*arguments.set, *variant.settings(file["algorithm"]["rounds"]), *change]
             runs = [make_run(arguments, variant.name, [*settings, f"seed={seed}"]) for seed in arguments.seeds]
             found = [float(np.mean(last_values(load_run(run), METRIC))) for run in runs]
@@ -202,14 +122,17 @@ def make_sweep(arguments: argparse.Namespace) -> None:
     draw_curves(curves, labels[arguments.what], arguments.out / f"{arguments.config}-{arguments.what}.png")
 
 
-def _at(x: float, what: str, variant: Variant, nodes: int) -> list[str] | None:
-    """Settings of one point; None where the method has no such thing."""
+def _places(what: str, variant: Variant, nodes: int) -> Iterator[tuple[float, list[str]]]:
+    """The places of a method on the x axis, with their settings; none where it has no such thing."""
     if what == "ratio":
-        return [f"data.validation={x}"]
-    kept = max(1, round(x * nodes))
+        yield from ((x, [f"data.validation={x}"]) for x in RATIOS)
+        return
+    counts = {max(1, round(x * nodes)) for x in BUDGETS}
     if variant.algorithm["name"] in ("l2c", "meta-l2c"):
-        return [f"algorithm.prune={nodes - 1 - kept}"]
-    return [f"topology={{name='group-ring', degree={kept + kept % 2}}}"] if "D-PSGD" in variant.name else None
+        yield from ((kept / nodes, [f"algorithm.prune={nodes - 1 - kept}"]) for kept in sorted(counts))
+    elif variant.name.startswith("D-PSGD"):
+        even = sorted({count + count % 2 for count in counts})
+        yield from ((degree / nodes, [f"topology={{name='group-ring', degree={degree}}}"]) for degree in even)
 
 
 def best_graphs(rows: Mapping[str, Sequence[Run]]) -> dict[str, Sequence[Run]]:
@@ -265,62 +188,13 @@ def make_run(arguments: argparse.Namespace, name: str, settings: Sequence[str]) 
     return next(folder.glob("*/summary.json")).parent
 
 
-# Pictures
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Of one run: round to the mixing weights (N, N) of its nodes, row i those that node i gave; and their classes."""
-
-    by_round: Mapping[int, np.ndarray]
-    classes: Sequence[frozenset[int]]
-
-    @property
-    def nodes(self) -> int:
-        return len(self.classes)
-
-    def chosen(self, rounds: Sequence[int] | None) -> list[int]:
-        """The rounds asked for, or the first, the tenth and the last."""
-        last = max(self.by_round)
-        return list(dict.fromkeys(rounds or [1, min(10, last), last]))
-
-    def mates(self, node: int) -> list[int]:
-        """The other nodes with the same classes."""
-        return [other for other in range(self.nodes) if other != node and self.classes[other] == self.classes[node]]
-
-
-def weights_of(path: Path) -> Weights:
-    """Read from a run directory; the classes come from its configuration, and the data."""
-    directory = RunDirectory.open(path)
-    experiment = config.load(directory.config, BuiltIn())
-    prepared = prepare(experiment, data_root())
-    classes = [frozenset(np.unique(prepared.data.train.targets[part.train]).tolist()) for part in prepared.parts]
-    by_round: dict[int, np.ndarray] = {}
-    for node in directory.nodes():
-        for record in read_metrics(directory.node(node).metrics):
-            found: Any = record.get("weights")
-            if found:
-                rows = by_round.setdefault(int(str(record["round"])), np.zeros((experiment.nodes, experiment.nodes)))
-                for peer, weight in found.items():
-                    rows[node, int(peer)] = weight
-    if not by_round:
-        raise SystemExit(f"{path} has no mixing weights: run it with --set evaluation.weights=true")
-    return Weights(by_round, classes)
+# Weights
 
 
 def show_weights(arguments: argparse.Namespace) -> None:
-    """Figures 4 and 5: a heat map for each round."""
+    """Figures 4 and 5."""
     weights = weights_of(arguments.run)
-    rounds = weights.chosen(arguments.rounds)
-    with _figure((2.7 * len(rounds) + 0.6, 2.9), columns=len(rounds)) as (figure, axes):
-        most = max(float(weights.by_round[round].max()) for round in rounds)
-        for place, round in zip(axes, rounds, strict=True):
-            image = place.imshow(weights.by_round[round], vmin=0, vmax=most, cmap="viridis")
-            place.set_title(f"round {round}")
-            place.set_xlabel("sender")
-        axes[0].set_ylabel("node")
-        figure.colorbar(image, ax=list(axes), label="mixing weight")
-        _save(figure, arguments.out / f"{arguments.run.name}-weights.png")
+    draw_weights(weights, weights.chosen(arguments.rounds), arguments.out / f"{arguments.run.name}-weights.png")
 
 
 def show_mates(arguments: argparse.Namespace) -> None:
@@ -336,101 +210,20 @@ def show_mates(arguments: argparse.Namespace) -> None:
         print(f"| {round} | {100 * first:.0f} % of the nodes | {100 * share:.0f} % | {100 * own:.0f} % |")
 
 
-def with_mates(weights: Weights, rows_NN: np.ndarray) -> tuple[float, float]:
-    """The share of the nodes whose mates have the largest weights outside itself, and the mean weight on mates there.
-
-    Of equal weights those of mates count as the smaller ones.
-    """
-    first, shares = [], []
-    for node in range(weights.nodes):
-        mates = weights.mates(node)
-        others = [other for other in range(weights.nodes) if other != node and other not in mates]
-        if mates:
-            first.append(min(rows_NN[node, mates]) > max(rows_NN[node, others], default=0.0))
-            shares.append(rows_NN[node, mates].sum() / max(1e-300, rows_NN[node, [*mates, *others]].sum()))
-    return float(np.mean(first)), float(np.mean(shares))
-
-
 def show_shared(arguments: argparse.Namespace) -> None:
-    """Figure 7: mean and deviation of the weights over all pairs with so many classes in common."""
+    """Figure 7."""
     weights = weights_of(arguments.run)
-    curves: dict[str, list[tuple[float, list[float]]]] = {}
-    for round in weights.chosen(arguments.rounds):
-        by_count: dict[int, list[float]] = {}
-        for node in range(weights.nodes):
-            for other in set(range(weights.nodes)) - {node}:
-                count = len(weights.classes[node] & weights.classes[other])
-                by_count.setdefault(count, []).append(float(weights.by_round[round][node, other]))
-        curves[f"round {round}"] = sorted((float(count), found) for count, found in by_count.items())
-        for shared, found in curves[f"round {round}"]:
-            print(f"round {round}, {shared:.0f} shared classes: {np.mean(found):.4f} ± {np.std(found):.4f}")
+    curves = {f"round {round}": by_shared(weights, round) for round in weights.chosen(arguments.rounds)}
+    for name, points in curves.items():
+        for shared, found in points:
+            print(f"{name}, {shared:.0f} shared classes: {np.mean(found):.4f} ± {np.std(found):.4f}")
     draw_curves(curves, "Shared classes", arguments.out / f"{arguments.run.name}-shared.png", "Mixing weight")
 
 
 def show_graph(arguments: argparse.Namespace) -> None:
-    """The edges that are left, on a circle of the nodes; the thicker the larger the weight."""
+    """The edges that are left."""
     weights = weights_of(arguments.run)
-    last = weights.by_round[weights.chosen(arguments.rounds)[-1]]
-    angles = 2 * np.pi * np.arange(weights.nodes) / weights.nodes
-    x, y = np.cos(angles), np.sin(angles)
-    with _figure((4.5, 4.5)) as (figure, (axes,)):
-        for node, other in np.argwhere(last > 0):
-            if node != other:
-                shared = len(weights.classes[node] & weights.classes[other])
-                ends = {"xy": (x[node], y[node]), "xytext": (x[other], y[other])}
-                look = {"lw": 6 * last[node, other], "color": COLORS_BY_SHARED[min(shared, 2)]}
-                axes.annotate("", **ends, arrowprops={"arrowstyle": "->", "shrinkA": 8, "shrinkB": 8, **look})
-        for node in range(weights.nodes):
-            label = ",".join(map(str, sorted(weights.classes[node])))
-            axes.annotate(label, (1.12 * x[node], 1.12 * y[node]), ha="center", va="center", fontsize=7)
-        axes.plot(x, y, "o", color="black", ms=5)
-        axes.set_xlim(-1.3, 1.3)
-        axes.set_ylim(-1.3, 1.3)
-        axes.set_axis_off()
-        axes.set_title("blue: all classes shared, green: some, grey: none", fontsize=8)
-        _save(figure, arguments.out / f"{arguments.run.name}-graph.png")
-
-
-COLORS_BY_SHARED = ("#bbbbbb", "#009E73", "#0072B2")
-
-
-def draw_curves(
-    curves: Mapping[str, Sequence[tuple[float, Sequence[float]]]], x_label: str, path: Path, y_label: str = "Accuracy"
-) -> None:
-    """Means with deviations."""
-    from decentralized.report.plot import COLORS
-
-    with _figure((5, 3.4)) as (figure, (axes,)):
-        for number, (name, points) in enumerate(curves.items()):
-            xs, found = [x for x, _ in points], [values for _, values in points]
-            means, deviations = [np.mean(values) for values in found], [np.std(values) for values in found]
-            axes.errorbar(xs, means, deviations, color=COLORS[number % len(COLORS)], marker="o", ms=3, label=name)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.grid(True, color="#d9d9d9", linewidth=0.6)
-        axes.legend(frameon=False, fontsize=8)
-        _save(figure, path)
-
-
-@contextmanager
-def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, Any]]:
-    """A figure of matplotlib, and its axes (columns)."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    from decentralized.report.plot import STYLE
-
-    with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(1, columns, figsize=size, dpi=150, layout="constrained", squeeze=False)
-        yield figure, axes[0]
-        plt.close(figure)
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path)
-    print(path)
+    draw_graph(weights, weights.chosen(arguments.rounds)[-1], arguments.out / f"{arguments.run.name}-graph.png")
 
 
 def _write(path: Path, lines: Iterator[str]) -> None:
@@ -448,13 +241,6 @@ def _file(name: str, changes: Sequence[str]) -> Mapping[str, Any]:
 
 def _chosen(found: Sequence[Variant], only: Sequence[str] | None) -> list[Variant]:
     return [variant for variant in found if variant.name.startswith(tuple(only or [""]))]
-
-
-def _inline(value: object) -> str:
-    """As TOML in one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + "}"
-    return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
 Command = Callable[[argparse.Namespace], None]

@@ -7,7 +7,8 @@ import pytest
 from decentralized import config
 from decentralized.build import BuiltIn
 from decentralized.prepare import make_graph
-from scripts.l2c_study import CONFIGS, _file, baselines
+from scripts.l2c.methods import baselines
+from scripts.l2c_study import CONFIGS, _file
 
 NAMES = ("small", "cifar10", "cifar100", "miniimagenet")
 

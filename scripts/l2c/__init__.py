@@ -1,0 +1,1 @@
+"""What `scripts/l2c_study.py` runs, reads and draws."""
