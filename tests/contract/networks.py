@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +59,13 @@ def closing(transports: Sequence[Transport]) -> Iterator[None]:
     finally:
         for transport in transports:
             transport.close()
+
+
+def side_by_side(*lives: Callable[[], None]) -> None:
+    """All of them at the same time, to their ends; raises what the first one raises that does."""
+    with ThreadPoolExecutor(len(lives)) as threads:
+        for life in [threads.submit(life) for life in lives]:
+            life.result()
 
 
 def receive(transport: Transport, count: int, patience_s: float = PATIENCE_S) -> Arrived:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,7 +16,7 @@ from decentralized.topologies.random_peers import draw_others
 from decentralized.transport.zeromq import ZeroMqTransport
 from decentralized.types import Message, NodeId, Payload
 
-from .networks import NETWORKS, PATIENCE_S, channel_of, closing
+from .networks import NETWORKS, PATIENCE_S, channel_of, closing, side_by_side
 
 NODES, LIMIT, SENDS = 8, 2, 2
 SIZES = (0, 1, 1000, 300_000)  # float32 values: up to two chunks
@@ -28,22 +27,21 @@ def values_of(round: int, sender: NodeId, to: NodeId) -> np.ndarray:
     return np.arange(SIZES[(round * 7 + sender) % len(SIZES)], dtype=np.float32) + 100 * round + 10 * sender + to
 
 
-class Talker(threading.Thread):
+class Talker:
     """One node: in each round it sends to nodes that it has drawn, and waits for those that have drawn it."""
 
     def __init__(self, node: NodeId, channel: Channel, rounds: int, over: Callable[[], bool]) -> None:
-        super().__init__(daemon=True)
         self.node, self.channel, self._rounds, self._over = node, channel, rounds, over
         self.met: set[NodeId] = set()
         self.wrong: list[str] = []
         self.done = self.failed = False
 
-    def run(self) -> None:
+    def live(self) -> None:
         try:
             self._talk()
-        except Exception as error:  # noqa: BLE001 - the test says what went wrong
-            self.wrong.append(repr(error))
+        except Exception:
             self.failed = True
+            raise
 
     def _talk(self) -> None:
         self.channel.greet(Message(HELLO, 0, self.node, Payload({}, {"me": self.node})), self._hear)
@@ -80,10 +78,7 @@ def converse(transports: Sequence[Transport], rounds: int, connections: int | No
     for node, transport in enumerate(transports):
         talkers.append(Talker(node, channel_of(node, transport, connections=connections), rounds, over))
     until = time.monotonic() + 6 * PATIENCE_S
-    for talker in talkers:
-        talker.start()
-    for talker in talkers:
-        talker.join()
+    side_by_side(*(talker.live for talker in talkers))
     return talkers
 
 

@@ -1,4 +1,4 @@
-"""Edges that go one way, and a slow node: real channels, and threads that run as they like."""
+"""Edges that go one way, and a slow node: real channels on real networks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from decentralized.topologies.one_peer import OnePeerExponential
 from decentralized.topologies.random_peers import Epidemic
 from decentralized.types import Message, Neighbors, NodeId, Payload
 
-from .networks import NETWORKS, PATIENCE_S, RUN, closing
+from .networks import NETWORKS, PATIENCE_S, RUN, closing, side_by_side
 
-NODES, ROUNDS, SLOW_S = 4, 80, 0.002
+NODES, ROUNDS = 4, 80
 ROOM = AHEAD + 4  # messages of one sender: a round that goes both ways, and confirmations, come on top
 
 
@@ -47,52 +47,61 @@ def _no_other(settings: Any, seed: int) -> ChangingGraph:
 GRAPHS = {"chain": Chain, "epidemic": one_of_three, "one-peer-exponential": hops}
 
 
-class Worker(threading.Thread):
+class Worker:
     """One node, with rounds as D-PSGD has them."""
 
-    def __init__(self, node: NodeId, transport: Transport, graph: ChangingGraph, team: list[Worker]) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, node: NodeId, transport: Transport, graph: ChangingGraph, team: Team) -> None:
         self._node, self._graph, self._team = node, graph, team
         settings = ChannelSettings(RUN, PATIENCE_S, max_waiting=ROOM, connections=2)
         self.channel = Channel(node, transport, settings, watch=self._look)
-        self._until = time.monotonic() + 6 * PATIENCE_S
-        self.done = False
-        self.wrong: list[str] = []
+        self.done = self.waits = False
 
     def _look(self) -> None:
-        """Nobody waits for what does not come any more."""
-        if time.monotonic() > self._until or any(worker.wrong for worker in self._team):
+        """It has found nothing to do, and looks at the network. Nobody waits for what does not come any more."""
+        if self._team.failed or time.monotonic() > self._team.until:
             raise TimeoutError(f"node {self._node} waits for {self.channel.waits_for}")
+        self._team.tell(self, waits=True)
 
-    def run(self) -> None:
+    def live(self) -> None:
         try:
             self._work()
-        except Exception as error:  # noqa: BLE001 - the test says what went wrong
-            self.wrong.append(repr(error))
+        except Exception:
+            self._team.failed = True
+            raise
 
     def _work(self) -> None:
-        context: Any = SimpleNamespace(node=self._node, channel=self.channel, losses=SimpleNamespace(lost=set()))
+        context: Any = SimpleNamespace(node=self._node, channel=self.channel)
         pace = Pace()
         for round in range(1, ROUNDS + 1):
-            time.sleep(SLOW_S if self._node == NODES - 1 else 0)
-            self.channel.progress()
+            if self._node == NODES - 1:
+                self._team.let_the_others_go_on(self)
             around = self._graph.neighbors(round, self._node)
             self.channel.broadcast(around.send_to, Message("parameters", round, self._node, Payload({})))
             senders = [sender for sender, _ in self.channel.collect("parameters", round, around.receive_from)]
             assert senders == list(around.receive_from)
             pace.keep(context, around)
+            self._team.tell(self, waits=False)
         self.done = True
-        self.channel.drain(lambda: all(worker.done and worker.channel.idle for worker in self._team))
+        self.channel.drain(lambda: all(worker.done and worker.channel.idle for worker in self._team.workers))
 
 
-def together(transports: Sequence[Transport], graph: ChangingGraph) -> list[Worker]:
-    team: list[Worker] = []
-    team += [Worker(node, transport, graph, team) for node, transport in enumerate(transports)]
-    for worker in team:
-        worker.start()
-    for worker in team:
-        worker.join()
-    return team
+class Team:
+    """All nodes; the last one is as slow as can be: it begins a round when the others wait."""
+
+    def __init__(self, transports: Sequence[Transport], graph: ChangingGraph) -> None:
+        self.failed, self.until = False, time.monotonic() + 6 * PATIENCE_S
+        self._told = threading.Condition()
+        self.workers = [Worker(node, transport, graph, self) for node, transport in enumerate(transports)]
+
+    def tell(self, worker: Worker, waits: bool) -> None:
+        with self._told:
+            worker.waits = waits
+            self._told.notify_all()
+
+    def let_the_others_go_on(self, slow: Worker) -> None:
+        others = [worker for worker in self.workers if worker is not slow]
+        with self._told:
+            assert self._told.wait_for(lambda: all(worker.waits for worker in others), PATIENCE_S)
 
 
 @pytest.mark.parametrize("network", ["memory", "zeromq"])
@@ -100,6 +109,6 @@ def together(transports: Sequence[Transport], graph: ChangingGraph) -> list[Work
 def test_nobody_is_left_behind(graph: str, network: str) -> None:
     transports = NETWORKS[network](NODES)
     with closing(transports):
-        for worker in together(transports, GRAPHS[graph]()):
-            assert worker.done and not worker.wrong, worker.wrong
-            assert not worker.channel.dropped
+        team = Team(transports, GRAPHS[graph]())
+        side_by_side(*(worker.live for worker in team.workers))
+        assert not any(worker.channel.dropped for worker in team.workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,69 +27,70 @@ def undisturbed(settings: tuple[str, ...], tmp_path_factory: pytest.TempPathFact
     return run(CONFIG, tmp_path_factory.mktemp("undisturbed"), *settings)
 
 
-def test_in_memory(settings: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
-    there = run(CONFIG, tmp_path, *settings, "network.transport=memory")
-    assert models(there) == models(undisturbed)
-    assert records(there) == records(undisturbed)
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Live]]:
+    """Starts a run; it does not outlive the test, however that ends."""
+    runs: list[Live] = []
 
+    def start_one(*settings: str) -> Live:
+        runs.append(Live(tmp_path / "live", *settings))
+        return runs[-1]
 
-def test_with_few_connections(settings: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
-    there = run(CONFIG, tmp_path, *settings, FEW)
-    assert models(there) == models(undisturbed)
-    assert records(there) == records(undisturbed)
-
-
-def test_a_killed_node_is_started_again_and_changes_nothing(
-    settings: tuple[str, ...], undisturbed: Path, tmp_path: Path
-) -> None:
-    live = Live(tmp_path, *settings, FEW, "network.on_peer_loss=wait")
-    try:
-        live.wait_for_checkpoint()
-        live.signal(3, signal.SIGKILL)
-        live.wait_for_life(2)
-        assert "node 3 was killed by SIGKILL" in live.end()
-    finally:
+    yield start_one
+    for live in runs:
         if live.agent.poll() is None:
             live.agent.kill()
             live.agent.communicate()
-    assert models(live.directory) == models(undisturbed)
-    assert records(live.directory) == records(undisturbed)
 
 
-def test_a_chain_of_one_way_edges(tmp_path: Path) -> None:
+def assert_same(there: Path, undisturbed: Path) -> None:
+    assert models(there) == models(undisturbed)
+    assert records(there) == records(undisturbed)
+
+
+def kill_one(live: Live, node: int) -> None:
+    """Once there is a check-point to go back to; the run begins a second life, and ends well."""
+    live.wait_for_checkpoint()
+    live.signal(node, signal.SIGKILL)
+    live.wait_for_life(2)
+    assert f"node {node} was killed by SIGKILL" in live.end()
+
+
+def test_in_memory(settings: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
+    assert_same(run(CONFIG, tmp_path, *settings, "network.transport=memory"), undisturbed)
+
+
+def test_with_few_connections(settings: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
+    assert_same(run(CONFIG, tmp_path, *settings, FEW), undisturbed)
+
+
+def test_a_killed_node_is_started_again_and_changes_nothing(
+    settings: tuple[str, ...], undisturbed: Path, begin: Callable[..., Live]
+) -> None:
+    live = begin(*settings, FEW, "network.on_peer_loss=wait")
+    kill_one(live, 3)
+    assert_same(live.directory, undisturbed)
+
+
+def test_a_chain_of_one_way_edges(begin: Callable[..., Live], tmp_path: Path) -> None:
     """Longer than what a node keeps of one sender; the last node, for which nobody else waits, is killed on the way."""
     file = tmp_path / "chain.txt"
     file.write_text("0 1\n1 2\n")
     chain = f"topology={{name='edge-list', path='{file}', directed=true}}"
     settings = (*SETTINGS, chain, "mixing.name=uniform", "nodes=3", "algorithm.rounds=100", "checkpoint.every=20")
     undisturbed = run(CONFIG, tmp_path / "memory", *settings, "network.transport=memory")
-    live = Live(tmp_path / "live", *settings, "network.on_peer_loss=wait")
-    try:
-        live.wait_for_checkpoint()
-        live.signal(2, signal.SIGKILL)
-        live.wait_for_life(2)
-        assert "node 2 was killed by SIGKILL" in live.end()
-    finally:
-        if live.agent.poll() is None:
-            live.agent.kill()
-            live.agent.communicate()
-    assert models(live.directory) == models(undisturbed)
-    assert records(live.directory) == records(undisturbed)
+    live = begin(*settings, "network.on_peer_loss=wait")
+    kill_one(live, 2)
+    assert_same(live.directory, undisturbed)
 
 
-def test_a_stopped_node_is_found_and_ends_the_run(tmp_path: Path) -> None:
+def test_a_stopped_node_is_found_and_ends_the_run(begin: Callable[..., Live]) -> None:
     """It says nothing any more, but lives: whoever waits for it has asked, and accuses it."""
-    settings = (*SETTINGS, *EPIDEMIC, FEW, "algorithm.rounds=100000", "network.deadline_s=3")
-    live = Live(tmp_path, *settings)
-    try:
-        live.wait(lambda: live.events("run"))
-        live.wait_for_checkpoint()
-        live.signal(5, signal.SIGSTOP)
-        assert "node 5" in live.end(code=5)
-    finally:
-        if live.agent.poll() is None:
-            live.agent.kill()
-            live.agent.communicate()
+    live = begin(*SETTINGS, *EPIDEMIC, FEW, "algorithm.rounds=100000", "network.deadline_s=3")
+    live.wait(lambda: live.events("run"))
+    live.wait_for_checkpoint()
+    live.signal(5, signal.SIGSTOP)
+    assert "node 5" in live.end(code=5)
 
 
 @pytest.mark.parametrize(

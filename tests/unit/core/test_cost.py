@@ -12,14 +12,17 @@ from decentralized.metrics import read_metrics
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "rel"),
     [
-        ("topology={name='epidemic', degree=2}", "mixing.name=uniform"),
-        ("topology=random-matching", "sharing={name='sub-sampling', alpha=0.3}", "model.hidden=[90]"),
-        ("topology=ring", "model.hidden=[9000]"),  # three chunks
+        (("topology={name='epidemic', degree=2}", "mixing.name=uniform"), 0),
+        # How many values are sub-sampled differs from message to message, by 1.9 % (one standard deviation).
+        (("topology=random-matching", "sharing={name='sub-sampling', alpha=0.3}", "model.hidden=[90]"), 0.02),
+        (("topology=ring", "model.hidden=[9000]"), 0),  # three chunks
     ],
 )
-def test_as_many_bytes_as_are_counted(settings: tuple[str, ...], run_in_memory: Callable[..., InMemoryRun]) -> None:
+def test_as_many_bytes_as_are_counted(
+    settings: tuple[str, ...], rel: float, run_in_memory: Callable[..., InMemoryRun]
+) -> None:
     run = run_in_memory("nodes=5", *settings)
     prepared = run._prepared
     messages = sum(len(prepared.topology(node).neighbors(round).send_to) for node in range(5) for round in (1, 2, 3))
@@ -30,4 +33,4 @@ def test_as_many_bytes_as_are_counted(settings: tuple[str, ...], run_in_memory: 
         assert isinstance(last["bytes_sent"], int)
         counted += last["bytes_sent"]
     hellos = 0 if prepared.changing else 2 * 5
-    assert counted == pytest.approx(messages * message_bytes(prepared), rel=0.02, abs=hellos * 400)
+    assert counted == pytest.approx(messages * message_bytes(prepared), rel=rel, abs=hellos * 400)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ import torch
 from decentralized.algorithms.l2c import L2C
 from decentralized.errors import ConfigError
 from decentralized.in_memory import InMemoryRun
-from decentralized.metrics import read_metrics
 from decentralized.prepare import Prepared, build_learner
 from decentralized.topologies.edges import undirected
 from tests.unit.l2c.village import Village
-from tests.unit.simulated.run import SimulatedRun
+from tests.unit.rounds import rounds_of
+from tests.unit.simulated.graphs import full
+from tests.unit.simulated.run import SimulatedRun, resumed
 from tests.unit.simulated.seeds import seeds
 
 Prepare = Callable[..., Prepared]
@@ -27,10 +27,6 @@ LATE, EARLY = (1, 4), (0, 2, 3)
 JOINING = (f"algorithm.latecomers={list(LATE)}", "algorithm.join_after=3", "algorithm.rounds=6")
 UNTRAINED = ("algorithm.name=meta-l2c", "algorithm.weight_steps=0")  # an encoder as it is drawn, which nobody trains
 METHODS = pytest.mark.parametrize("method", [(), UNTRAINED], ids=["l2c", "meta-l2c"])
-
-
-def rounds_of(run: InMemoryRun, node: int) -> list[dict[str, Any]]:
-    return [r for r in read_metrics(run._directory.node(node).metrics) if r["kind"] == "round"]
 
 
 @METHODS
@@ -113,7 +109,7 @@ def simulated(seed: int, rounds: int) -> SimulatedRun:
     nodes = random.randint(2, 5)
     late, after = random.sample(range(nodes), random.randint(1, nodes - 1)), random.randint(1, rounds - 1)
     algorithm = L2C.Config(name="l2c", rounds=rounds, weight_steps=0, latecomers=tuple(late), join_after=after)
-    return SimulatedRun(undirected(nodes, [(i, j) for i in range(nodes) for j in range(i)]), algorithm, seed)
+    return SimulatedRun(full(nodes), algorithm, seed)
 
 
 @seeds(20)
@@ -134,11 +130,7 @@ def test_nobody_runs_ahead_of_them_nor_they_of_others(seed: int) -> None:
 
 @seeds(20)
 def test_a_run_that_was_halted_ends_the_same(seed: int) -> None:
-    undisturbed, first = simulated(seed, 9).run(), simulated(seed, 9)
-    first.at(Random(seed).randint(20, 300), lambda: first.halt(stop=True))
-    stopped = first.run().coordinator.stopped
-    if stopped is None or not stopped.number:
-        return
-    second = SimulatedRun(first.graph, first.algorithm, seed + 1, saved=first.saved, number=stopped.number).run()
-    for node in first.nodes:
+    undisturbed = simulated(seed, 9).run()
+    second = resumed(undisturbed.graph, undisturbed.algorithm, seed, Random(seed).randint(1, 6))
+    for node in undisturbed.nodes:
         assert second.nodes[node].learner.vector().equal(undisturbed.nodes[node].learner.vector())

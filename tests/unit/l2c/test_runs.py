@@ -17,12 +17,12 @@ from decentralized.algorithms.l2c import L2C
 from decentralized.errors import ConfigError, DecentralizedError, StateError, TopologyError
 from decentralized.in_memory import InMemoryRun
 from decentralized.learners.sgd import SGD
-from decentralized.metrics import read_metrics
 from decentralized.prepare import Prepared, build_learner
-from decentralized.topologies.edges import undirected
 from decentralized.types import Graph, Neighbors
 from tests.unit.l2c.village import Village
-from tests.unit.simulated.run import SimulatedRun
+from tests.unit.rounds import rounds_of
+from tests.unit.simulated.graphs import full
+from tests.unit.simulated.run import SimulatedRun, resumed
 from tests.unit.simulated.seeds import seeds
 
 Prepare = Callable[..., Prepared]
@@ -33,10 +33,6 @@ PRUNED = ("algorithm.prune=3", "algorithm.prune_after=2")
 
 def vectors(run: InMemoryRun) -> list[bytes]:
     return [run.learners[node].vector().numpy().tobytes() for node in sorted(run.learners)]
-
-
-def rounds_of(run: InMemoryRun, node: int) -> list[dict[str, Any]]:
-    return [r for r in read_metrics(run._directory.node(node).metrics) if r["kind"] == "round"]
 
 
 def nodes_of(run: InMemoryRun) -> range:
@@ -291,10 +287,6 @@ def test_without_steps_no_validation_data_are_needed(run: Run) -> None:
     assert len(run("data.validation=0.0", "algorithm.weight_steps=0").learners) == 5
 
 
-def full(nodes: int) -> Any:
-    return undirected(nodes, [(i, j) for i in range(nodes) for j in range(i)])
-
-
 def settings(rounds: int, prune: int, after: int) -> L2C.Config:
     return L2C.Config(name="l2c", rounds=rounds, weight_steps=0, prune=prune, prune_after=after)
 
@@ -308,12 +300,7 @@ class TestHalts:
         nodes = random.randint(2, 5)
         algorithm = settings(9, random.randint(0, nodes - 1), random.randint(1, 9))
         undisturbed = SimulatedRun(full(nodes), algorithm, seed).run()
-        first = SimulatedRun(full(nodes), algorithm, seed)
-        first.at(random.randint(20, 60 * nodes), lambda: first.halt(stop=True))
-        stopped = first.run().coordinator.stopped
-        if stopped is None or not stopped.number:
-            return
-        second = SimulatedRun(full(nodes), algorithm, seed + 1, saved=first.saved, number=stopped.number).run()
+        second = resumed(full(nodes), algorithm, seed, random.randint(1, 6))
         for node in range(nodes):
             assert second.nodes[node].learner.vector().equal(undisturbed.nodes[node].learner.vector())
 

@@ -57,6 +57,22 @@ class Hang(AssertionError):
     """Everybody waits for ever."""
 
 
+def resumed(graph: Graph, algorithm: AlgorithmSettings, seed: int, after: int) -> SimulatedRun:
+    """A run that was stopped once a node had begun round `after`, and that went on from there to its end."""
+    first = SimulatedRun(graph, algorithm, seed)
+
+    def look() -> None:
+        if max(first.begun.values(), default=0) < after:
+            first.later(1, look)
+        else:
+            first.halt(stop=True)
+
+    first.at(1, look)
+    stopped = first.run().coordinator.stopped
+    assert stopped is not None and 0 < stopped.number < algorithm.rounds, "it ended by itself"
+    return SimulatedRun(graph, algorithm, seed + 1, saved=first.saved, number=stopped.number).run()
+
+
 class SimulatedRun:
     """`every`: rounds from one check-point to the next. `saved`, `number`: from where the run goes on."""
 

@@ -15,7 +15,6 @@ from decentralized import checkpoint
 from decentralized.errors import ConfigError, StateError, TopologyError
 from decentralized.in_memory import InMemoryRun
 from decentralized.learners.partial import Partial
-from decentralized.metrics import read_metrics
 from decentralized.mixing.linear import weighted_sum
 from decentralized.prepare import Prepared, build_learner
 from decentralized.transference.metric import exact, first_order
@@ -24,6 +23,7 @@ from decentralized.transport.memory import MemoryNetwork
 from decentralized.types import Buffer, NodeId, Received
 from tests.unit.core.test_personal_runs import pairs, windows
 from tests.unit.l2c.village import Village
+from tests.unit.rounds import rounds_of
 
 Prepare = Callable[..., Prepared]
 Run = Callable[..., InMemoryRun]
@@ -33,10 +33,6 @@ EXACT = "algorithm.definition=exact"
 
 def vectors(run: InMemoryRun) -> list[bytes]:
     return [run.learners[node].vector().numpy().tobytes() for node in sorted(run.learners)]
-
-
-def rounds_of(run: InMemoryRun, node: int) -> list[dict[str, Any]]:
-    return [dict(r) for r in read_metrics(run._directory.node(node).metrics) if r["kind"] == "round"]
 
 
 def weights_of(run: InMemoryRun, round: int) -> np.ndarray:
