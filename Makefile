@@ -11,7 +11,7 @@ demo: .venv/.installed
 	$(BIN)/decentralized run configs/demo.toml
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: .venv/.installed
 	$(BIN)/ruff check
