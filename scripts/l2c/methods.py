@@ -54,17 +54,18 @@ def baselines(file: Mapping[str, Any]) -> list[Variant]:
     clients, single = max(1, round(CLIENTS * nodes)), _steps_per_round(file)
     drawn, many = clients / nodes, rounds * nodes // clients
     star = ("topology=star", *_rarely(file, nodes // clients))
+    evaluated = file["evaluation"]["every"] * (nodes // clients)  # what FedAvg evaluates is the server's model
     ditto = ("training.name=ditto", *star)  # which trains two models
     one_step = ("training.local_epochs=", "training.local_steps=1", *_rarely(file, single))
 
-    def federated(rounds: int) -> dict[str, object]:
-        return {"rounds": rounds, "clients_per_round": clients, "name": "federated", "send_all_every": 0}
+    def federated(rounds: int, to_all: int = 0) -> dict[str, object]:
+        return {"rounds": rounds, "clients_per_round": clients, "name": "federated", "send_all_every": to_all}
 
     def fomo(rounds: int) -> dict[str, object]:
         return {"rounds": rounds, "clients_per_round": clients, "name": "fomo"}
 
     found = [
-        Variant("FedAvg", federated(many), star, drawn),
+        Variant("FedAvg", federated(many, evaluated), star, drawn),
         Variant("Ditto", federated(many), ditto, drawn),
         Variant("Ditto, half the rounds", federated(many // 2), ditto, drawn),
         Variant("Ditto, as many rounds", federated(rounds), ditto, drawn),

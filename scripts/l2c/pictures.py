@@ -22,6 +22,7 @@ def draw_weights(weights: Weights, rounds: Sequence[int], path: Path) -> None:
         most = max(float(weights.by_round[round].max()) for round in rounds)
         for place, round in zip(axes, rounds, strict=True):
             image = place.imshow(weights.by_round[round], vmin=0, vmax=most, cmap="viridis")
+            place.locator_params(integer=True)
             place.set_title(f"round {round}")
             place.set_xlabel("sender")
         axes[0].set_ylabel("node")
@@ -60,9 +61,12 @@ def draw_curves(curves: Mapping[str, Points], x_label: str, path: Path, y_label:
         for number, (name, points) in enumerate(curves.items()):
             xs, found = [x for x, _ in points], [values for _, values in points]
             means, deviations = [np.mean(values) for values in found], [np.std(values) for values in found]
-            axes.errorbar(xs, means, deviations, color=COLORS[number % len(COLORS)], marker="o", ms=3, label=name)
+            dashes, color = "-" if number < len(COLORS) else "--", COLORS[number % len(COLORS)]
+            axes.errorbar(xs, means, deviations, color=color, linestyle=dashes, marker="o", ms=3, label=name)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        if all(x == int(x) for points in curves.values() for x, _ in points):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(True, color="#d9d9d9", linewidth=0.6)
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         _save(figure, path)
@@ -70,7 +74,7 @@ def draw_curves(curves: Mapping[str, Points], x_label: str, path: Path, y_label:
 
 @contextmanager
 def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, Any]]:
-    """A figure of matplotlib, and its axes (columns)."""
+    """A figure of matplotlib, and its axes side by side (columns), which share the y axis."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -79,7 +83,8 @@ def _figure(size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, 
     from decentralized.report.plot import STYLE
 
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(1, columns, figsize=size, dpi=150, layout="constrained", squeeze=False)
+        layout = "constrained" if columns == 1 else "compressed"  # the one for pictures whose shape is fixed
+        figure, axes = plt.subplots(1, columns, figsize=size, dpi=150, layout=layout, squeeze=False, sharey=True)
         yield figure, axes[0]
         plt.close(figure)
 
