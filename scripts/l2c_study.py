@@ -113,7 +113,7 @@ def make_sweep(arguments: argparse.Namespace) -> None:
     file = _file(arguments.config, arguments.set)
     curves: dict[str, list[tuple[float, list[float]]]] = {}
     for variant in _chosen([*variants(file), FOMO], arguments.only):
-        for x, change in _places(arguments.what, variant, file["nodes"]):
+        for x, change in places(arguments.what, variant, file["nodes"]):
             settings = [*arguments.set, *variant.settings(file["algorithm"]["rounds"]), *change]
             runs = [make_run(arguments, variant.name, [*settings, f"seed={seed}"]) for seed in arguments.seeds]
             found = [float(np.mean(last_values(load_run(run), METRIC))) for run in runs]
@@ -122,7 +122,7 @@ def make_sweep(arguments: argparse.Namespace) -> None:
     draw_curves(curves, labels[arguments.what], arguments.out / f"{arguments.config}-{arguments.what}.png")
 
 
-def _places(what: str, variant: Variant, nodes: int) -> Iterator[tuple[float, list[str]]]:
+def places(what: str, variant: Variant, nodes: int) -> Iterator[tuple[float, list[str]]]:
     """The places of a method on the x axis, with their settings; none where it has no such thing."""
     if what == "ratio":
         yield from ((x, [f"data.validation={x}"]) for x in RATIOS)
