@@ -111,15 +111,18 @@ def make_transfer(arguments: argparse.Namespace) -> None:
 def make_sweep(arguments: argparse.Namespace) -> None:
     """Figures 8 and 9: the accuracy of each method at each place on the x axis."""
     file = _file(arguments.config, arguments.set)
+    label, heard = {
+        "ratio": ("Share of a node's data for validation", "all neighbors"),
+        "budget": ("Share of the nodes that each one hears", "group-ring"),
+    }[arguments.what]
     curves: dict[str, list[tuple[float, list[float]]]] = {}
     for variant in _chosen([*variants(file), FOMO], arguments.only):
         for x, change in places(arguments.what, variant, file["nodes"]):
             settings = [*arguments.set, *variant.settings(file["algorithm"]["rounds"]), *change]
             runs = [make_run(arguments, variant.name, [*settings, f"seed={seed}"]) for seed in arguments.seeds]
             found = [float(np.mean(last_values(load_run(run), METRIC))) for run in runs]
-            curves.setdefault(variant.name, []).append((x, found))
-    labels = {"ratio": "Share of a node's data for validation", "budget": "Share of the nodes that each one hears"}
-    draw_curves(curves, labels[arguments.what], arguments.out / f"{arguments.config}-{arguments.what}.png")
+            curves.setdefault(variant.name.replace("all neighbors", heard), []).append((x, found))
+    draw_curves(curves, label, arguments.out / f"{arguments.config}-{arguments.what}.png")
 
 
 def places(what: str, variant: Variant, nodes: int) -> Iterator[tuple[float, list[str]]]:
