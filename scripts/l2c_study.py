@@ -86,12 +86,14 @@ def make_table(arguments: argparse.Namespace) -> None:
 
 
 def by_epochs(runs: Sequence[Run], epochs: float) -> Points:
-    """The accuracy of each run at all its evaluations; a round has so many epochs."""
+    """The accuracy of each run at its evaluations, but before training; a round has so many epochs."""
     curves = [run.curve(METRIC) for run in runs]
     rounds_T = curves[0].rounds_T
     if any(not np.array_equal(rounds_T, curve.rounds_T) for curve in curves):
         raise SystemExit("these runs were not evaluated in the same rounds")
-    return [(epochs * round, [curve.mean_T[place] for curve in curves]) for place, round in enumerate(rounds_T)]
+    return [
+        (epochs * round, [curve.mean_T[place] for curve in curves]) for place, round in enumerate(rounds_T) if round
+    ]
 
 
 def make_transfer(arguments: argparse.Namespace) -> None:
