@@ -147,7 +147,10 @@ def test_agents_end_when_the_launcher_is_gone(launch: Launch, cluster: RayCluste
 
 
 @pytest.mark.slow
-def test_mistakes_are_told_before_anything_starts(launch: Launch, tmp_path: Path) -> None:
+def test_mistakes_are_told_before_anything_starts(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECENTRALIZED_DATA", str(tmp_path))  # where there is no MNIST
     crowded = launch(tmp_path, *SETTINGS, "ray.machines=4", "network.start_deadline_s=1")
     greedy = launch(tmp_path, *SETTINGS, "ray.gpus=3")
     wrong = launch(tmp_path, *SETTINGS, "data.name=mnist", "ray.machines=1")
