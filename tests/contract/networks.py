@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 from decentralized.channel import Channel, ChannelSettings
@@ -61,10 +62,16 @@ def closing(transports: Sequence[Transport]) -> Iterator[None]:
             transport.close()
 
 
-def side_by_side(*lives: Callable[[], None]) -> None:
-    """All of them at the same time, to their ends; raises what the first one raises that does."""
+def side_by_side(lives: Sequence[Callable[[], None]], failed: Event) -> None:
+    """All of them at the same time, to their ends; raises what the first one raises that does.
+
+    `failed` is set as soon as one raises, so that the others need not wait for it.
+    """
     with ThreadPoolExecutor(len(lives)) as threads:
-        for life in [threads.submit(life) for life in lives]:
+        running = [threads.submit(life) for life in lives]
+        for life in running:
+            life.add_done_callback(lambda ended: failed.set() if ended.exception() else None)
+        for life in running:
             life.result()
 
 

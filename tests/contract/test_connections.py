@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from threading import Event
 
 import numpy as np
 import pytest
@@ -34,16 +35,9 @@ class Talker:
         self.node, self.channel, self._rounds, self._over = node, channel, rounds, over
         self.met: set[NodeId] = set()
         self.wrong: list[str] = []
-        self.done = self.failed = False
+        self.done = False
 
     def live(self) -> None:
-        try:
-            self._talk()
-        except Exception:
-            self.failed = True
-            raise
-
-    def _talk(self) -> None:
         self.channel.greet(Message(HELLO, 0, self.node, Payload({}, {"me": self.node})), self._hear)
         for round in range(1, self._rounds + 1):
             drawn_NK = draw_others(NODES, SENDS, numpy_generator(round, "test"))
@@ -72,13 +66,14 @@ def converse(transports: Sequence[Transport], rounds: int, connections: int | No
 
     def over() -> bool:
         settled = all(talker.done and talker.channel.idle and len(talker.channel._near) <= limit for talker in talkers)
-        return settled or any(talker.failed for talker in talkers) or time.monotonic() > until
+        return settled or failed.is_set() or time.monotonic() > until
 
     talkers: list[Talker] = []
+    failed = Event()
     for node, transport in enumerate(transports):
         talkers.append(Talker(node, channel_of(node, transport, connections=connections), rounds, over))
     until = time.monotonic() + 6 * PATIENCE_S
-    side_by_side(*(talker.live for talker in talkers))
+    side_by_side([talker.live for talker in talkers], failed)
     return talkers
 
 

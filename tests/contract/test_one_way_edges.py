@@ -58,18 +58,11 @@ class Worker:
 
     def _look(self) -> None:
         """It has found nothing to do, and looks at the network. Nobody waits for what does not come any more."""
-        if self._team.failed or time.monotonic() > self._team.until:
+        if self._team.failed.is_set() or time.monotonic() > self._team.until:
             raise TimeoutError(f"node {self._node} waits for {self.channel.waits_for}")
         self._team.tell(self, waits=True)
 
     def live(self) -> None:
-        try:
-            self._work()
-        except Exception:
-            self._team.failed = True
-            raise
-
-    def _work(self) -> None:
         context: Any = SimpleNamespace(node=self._node, channel=self.channel)
         pace = Pace()
         for round in range(1, ROUNDS + 1):
@@ -89,7 +82,7 @@ class Team:
     """All nodes; the last one is as slow as can be: it begins a round when the others wait."""
 
     def __init__(self, transports: Sequence[Transport], graph: ChangingGraph) -> None:
-        self.failed, self.until = False, time.monotonic() + 6 * PATIENCE_S
+        self.failed, self.until = threading.Event(), time.monotonic() + 6 * PATIENCE_S
         self._told = threading.Condition()
         self.workers = [Worker(node, transport, graph, self) for node, transport in enumerate(transports)]
 
@@ -110,5 +103,5 @@ def test_nobody_is_left_behind(graph: str, network: str) -> None:
     transports = NETWORKS[network](NODES)
     with closing(transports):
         team = Team(transports, GRAPHS[graph]())
-        side_by_side(*(worker.live for worker in team.workers))
+        side_by_side([worker.live for worker in team.workers], team.failed)
         assert not any(worker.channel.dropped for worker in team.workers)
